@@ -1,0 +1,6 @@
+//! The outside, one file or folder each. None uses another.
+
+pub mod acme;
+pub mod cluster;
+pub mod probe;
+pub mod responder;

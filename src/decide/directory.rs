@@ -1,0 +1,180 @@
+//! Directories of ACME authorities: the known ones by short name, and what may be expected of any.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What an authority's certificates are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Browsers trust it: it signs public names only, and validates from the internet.
+    Public,
+    /// A public authority's place for trying things: nobody trusts what it signs.
+    Staging,
+    /// Somebody's own.
+    Private,
+}
+
+/// The directory's URL of an ACME authority (RFC 8555 section 7.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    url: String,
+    trust: Trust,
+}
+
+struct Known {
+    name: &'static str,
+    url: &'static str,
+    trust: Trust,
+}
+
+/// What is public and what is staging stands here; any other URL is private.
+const KNOWN: &[Known] = &[
+    Known {
+        name: "letsencrypt",
+        url: "https://acme-v02.api.letsencrypt.org/directory",
+        trust: Trust::Public,
+    },
+    Known {
+        name: "letsencrypt-staging",
+        url: "https://acme-staging-v02.api.letsencrypt.org/directory",
+        trust: Trust::Staging,
+    },
+    Known {
+        name: "zerossl",
+        url: "https://acme.zerossl.com/v2/DV90",
+        trust: Trust::Public,
+    },
+    Known {
+        name: "google",
+        url: "https://dv.acme-v02.api.pki.goog/directory",
+        trust: Trust::Public,
+    },
+    Known {
+        name: "google-staging",
+        url: "https://dv.acme-v02.test-api.pki.goog/directory",
+        trust: Trust::Staging,
+    },
+    Known {
+        name: "sslcom",
+        url: "https://acme.ssl.com/sslcom-dv-ecc",
+        trust: Trust::Public,
+    },
+];
+
+/// ACME v1 directories, which kube-lego spoke, and what replaces them.
+const RETIRED: &[(&str, &str)] = &[
+    ("acme-v01.api.letsencrypt.org", "letsencrypt"),
+    ("acme-staging.api.letsencrypt.org", "letsencrypt-staging"),
+];
+
+/// Why a text is no directory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryProblem {
+    /// ACME v1.
+    #[error("`{url}` speaks ACME v1, which ended in 2021; use `{replacement}`")]
+    Retired {
+        /// What was given.
+        url: String,
+        /// The short name of its heir.
+        replacement: &'static str,
+    },
+    /// Neither a URL nor a short name.
+    #[error("`{0}` is neither an https URL nor one of {names}", names = Directory::names())]
+    Unknown(String),
+}
+
+impl Directory {
+    /// The URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What its certificates are good for.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn names() -> String {
+        KNOWN
+            .iter()
+            .map(|known| format!("`{}`", known.name))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl FromStr for Directory {
+    type Err = DirectoryProblem;
+
+    fn from_str(text: &str) -> Result<Self, DirectoryProblem> {
+        let text = text.trim_end_matches('/');
+        if let Some(known) = KNOWN.iter().find(|known| known.name == text || known.url == text) {
+            return Ok(Self {
+                url: known.url.into(),
+                trust: known.trust,
+            });
+        }
+        let retired = RETIRED
+            .iter()
+            .find(|(host, _)| text.split('/').any(|part| part == *host));
+        if let Some((_, replacement)) = retired {
+            return Err(DirectoryProblem::Retired {
+                url: text.into(),
+                replacement,
+            });
+        }
+        match text.strip_prefix("https://") {
+            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(Self {
+                url: text.into(),
+                trust: Trust::Private,
+            }),
+            _ => Err(DirectoryProblem::Unknown(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_urls_and_what_is_neither() {
+        for (text, expected) in [
+            (
+                "letsencrypt",
+                Ok(("https://acme-v02.api.letsencrypt.org/directory", Trust::Public)),
+            ),
+            (
+                "https://acme-staging-v02.api.letsencrypt.org/directory/",
+                Ok(("https://acme-staging-v02.api.letsencrypt.org/directory", Trust::Staging)),
+            ),
+            (
+                "https://ca.internal:14000/dir",
+                Ok(("https://ca.internal:14000/dir", Trust::Private)),
+            ),
+            (
+                "https://acme-v01.api.letsencrypt.org/directory",
+                Err("use `letsencrypt`"),
+            ),
+            (
+                "https://acme-staging.api.letsencrypt.org/directory",
+                Err("use `letsencrypt-staging`"),
+            ),
+            ("letsencypt", Err("neither an https URL nor one of `letsencrypt`")),
+            ("http://ca.internal/dir", Err("neither")),
+            ("https://", Err("neither")),
+        ] {
+            match (text.parse::<Directory>(), expected) {
+                (Ok(directory), Ok((url, trust))) => assert_eq!((directory.url(), directory.trust()), (url, trust)),
+                (Err(problem), Err(words)) => assert!(problem.to_string().contains(words), "{problem}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What must outlive a run: orders whose key exists, so that a killed run loses no certificate (I7).
+//!
+//! The ledger is a Secret of the home namespace with one data key an entry: entries are written and removed by
+//! themselves, and two runs that meet there overwrite nothing of each other.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::name::SecretRef;
+
+/// The ledger's Secret in the home namespace.
+pub const LEDGER_SECRET: &str = "kube-lego-once-ledger";
+
+/// A private key in PEM (PKCS#8). Its `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PrivateKeyPem(pub String);
+
+impl fmt::Debug for PrivateKeyPem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKeyPem(..)")
+    }
+}
+
+/// An order that has a key: written before it is finalized (RFC 8555 section 7.4), removed once its certificate is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// The Secret's namespace: the key goes into this one and no other (I5).
+    pub namespace: String,
+    /// The Secret's name.
+    pub secret: String,
+    /// The directory that the order belongs to.
+    pub directory: String,
+    /// The account's URL there (RFC 8555 section 7.1.2).
+    pub account: String,
+    /// The order's URL (RFC 8555 section 7.1.3).
+    pub order: String,
+    /// The names that were ordered, sorted.
+    pub hosts: Vec<String>,
+    /// The key that the CSR is made with.
+    pub key: PrivateKeyPem,
+    /// The chain in PEM, once there is one that could not be stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// When this was written.
+    pub at: Timestamp,
+}
+
+impl Pending {
+    /// Where the certificate goes.
+    pub fn secret(&self) -> SecretRef {
+        SecretRef::new(&self.namespace, &self.secret)
+    }
+}
+
+/// Everything the ledger holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Orders with a key and no stored certificate.
+    pub pending: Vec<Pending>,
+    /// Data keys that could not be read as an entry, and why: named, never removed.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl Ledger {
+    /// The data key of a certificate's pending order.
+    ///
+    /// Namespaces hold no `.`, so the first one after the prefix ends the namespace. Both fit into a data key's 253 characters
+    /// for every Secret name that is not itself at the limit; a longer one keeps its tail, and a digest of the whole.
+    pub fn pending_key(secret: &SecretRef) -> String {
+        let key = format!("pending.{}.{}", secret.namespace, secret.name);
+        if key.len() <= 253 {
+            return key;
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("pending.{hex}")
+    }
+
+    /// Reads the data of the ledger's Secret.
+    pub fn from_data<'a>(data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut ledger = Self::default();
+        for (key, value) in data {
+            if !key.starts_with("pending.") {
+                continue;
+            }
+            match serde_json::from_slice(value) {
+                Ok(pending) => ledger.pending.push(pending),
+                // Only where, never serde_json's own words: those quote the text, and the text holds a key.
+                Err(error) => ledger.unreadable.push((
+                    key.to_owned(),
+                    format!("no entry at line {} column {}", error.line(), error.column()),
+                )),
+            }
+        }
+        ledger
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending() -> Pending {
+        Pending {
+            namespace: "web".into(),
+            secret: "a-tls".into(),
+            directory: "https://ca.example/dir".into(),
+            account: "https://ca.example/acct/1".into(),
+            order: "https://ca.example/order/1".into(),
+            hosts: vec!["a.example".into()],
+            key: PrivateKeyPem("-----BEGIN PRIVATE KEY-----".into()),
+            certificate: None,
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_entry_survives_being_written_and_read() {
+        let entry = pending();
+        let key = Ledger::pending_key(&entry.secret());
+        let value = serde_json::to_vec(&entry).expect("json");
+        let ledger = Ledger::from_data([(key.as_str(), value.as_slice()), ("other", b"x".as_slice())]);
+        assert_eq!(ledger.pending, [entry]);
+        assert_eq!(ledger.unreadable, []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_its_text_is_not_shown() {
+        let ledger = Ledger::from_data([("pending.a.b", b"\"SECRET\"".as_slice())]);
+        assert_eq!(ledger.unreadable.len(), 1);
+        assert!(!format!("{ledger:?}").contains("SECRET"));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert!(!format!("{:?}", pending()).contains("BEGIN"));
+    }
+
+    #[test]
+    fn a_data_key_is_never_too_long() {
+        let secret = SecretRef::new("n".repeat(63), "s".repeat(253));
+        assert!(Ledger::pending_key(&secret).len() <= 253);
+    }
+}

@@ -1,0 +1,311 @@
+//! The value that a plan is made from, and its making from the API's objects (I1).
+//!
+//! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1 as networking;
+
+use super::inspection::{Inspection, MARKER, inspect};
+use super::ledger::Ledger;
+use super::name::{ClassName, IngressRef, RunId, SecretRef};
+
+/// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
+pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge";
+
+/// The outcome of a read: a failure is unknown, never missing (I2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read<T> {
+    /// What was there.
+    Found(T),
+    /// The API server said "not found".
+    Absent,
+    /// The read failed: why.
+    Unknown(String),
+}
+
+/// All that a plan is made from.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The time of the observation.
+    pub now: Timestamp,
+    /// Every Ingress in sight, annotated or not: claims and unions need them all.
+    pub ingresses: Vec<Ingress>,
+    /// The Secrets that annotated Ingresses name.
+    pub secrets: BTreeMap<SecretRef, Read<Secret>>,
+    /// The namespaces that are being deleted.
+    pub terminating_namespaces: Vec<String>,
+    /// The cluster's IngressClasses; nobody needs them to plan, so a failed read is a note.
+    pub classes: Read<Vec<IngressClass>>,
+    /// What earlier runs left to be known.
+    pub ledger: Ledger,
+    /// Objects that carry our label.
+    pub leftovers: Vec<Leftover>,
+    /// Who holds the Lease.
+    pub lease_holder: Option<String>,
+    /// Renewal windows by Secret, where an authority gave one (RFC 9773).
+    pub renewal_windows: BTreeMap<SecretRef, RenewalWindow>,
+    /// What the observation could not know: a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Observed {
+    /// An observation of nothing.
+    pub fn at(now: Timestamp) -> Self {
+        Self {
+            now,
+            ingresses: Vec::new(),
+            secrets: BTreeMap::new(),
+            terminating_namespaces: Vec::new(),
+            classes: Read::Found(Vec::new()),
+            ledger: Ledger::default(),
+            leftovers: Vec::new(),
+            lease_holder: None,
+            renewal_windows: BTreeMap::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// The window in which an authority suggests to renew (RFC 9773 section 4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalWindow {
+    /// `suggestedWindow.start`.
+    pub start: Timestamp,
+    /// `suggestedWindow.end`.
+    pub end: Timestamp,
+}
+
+/// What a plan needs to know of an Ingress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// Its place.
+    pub name: IngressRef,
+    /// `metadata.creationTimestamp`: the oldest Ingress of a host owns it.
+    pub created: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Our label's value, where it is a challenge Ingress of a run.
+    pub run: Option<String>,
+    /// Which controller serves it.
+    pub class: ClassName,
+    /// `spec.tls`.
+    pub tls: Vec<Tls>,
+    /// The hosts of `spec.rules`, without those that serve nothing but some client's challenges.
+    pub rule_hosts: Vec<String>,
+    /// Addresses that a controller wrote into the status: IP addresses and host names.
+    pub addresses: Vec<String>,
+}
+
+/// An entry of `spec.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `hosts`, as written.
+    pub hosts: Vec<String>,
+    /// `secretName`, where it is not empty.
+    pub secret_name: Option<String>,
+}
+
+impl From<networking::Ingress> for Ingress {
+    fn from(object: networking::Ingress) -> Self {
+        let metadata = object.metadata;
+        let annotations = metadata.annotations.unwrap_or_default();
+        let spec = object.spec.unwrap_or_default();
+        let class = match (spec.ingress_class_name, annotations.get("kubernetes.io/ingress.class")) {
+            // The annotation wins where both are set, as in the controllers that still read it.
+            (_, Some(name)) if !name.is_empty() => ClassName::Annotation(name.clone()),
+            (Some(name), _) if !name.is_empty() => ClassName::Spec(name),
+            _ => ClassName::Default,
+        };
+        let rules = spec.rules.unwrap_or_default();
+        Self {
+            name: IngressRef::new(
+                metadata.namespace.unwrap_or_else(|| "default".into()),
+                metadata.name.unwrap_or_default(),
+            ),
+            created: metadata.creation_timestamp.map(|time| time.0),
+            deleting: metadata.deletion_timestamp.is_some(),
+            run: metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(super::route::RUN_LABEL))
+                .cloned(),
+            class,
+            annotations,
+            tls: spec
+                .tls
+                .unwrap_or_default()
+                .into_iter()
+                .map(|tls| Tls {
+                    hosts: tls.hosts.unwrap_or_default(),
+                    secret_name: tls.secret_name.filter(|name| !name.is_empty()),
+                })
+                .collect(),
+            rule_hosts: rules
+                .iter()
+                .filter(|rule| !serves_only_challenges(rule))
+                .filter_map(|rule| rule.host.clone())
+                .collect(),
+            addresses: object
+                .status
+                .and_then(|status| status.load_balancer)
+                .and_then(|balancer| balancer.ingress)
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|point| point.ip.or(point.hostname))
+                .collect(),
+        }
+    }
+}
+
+/// A rule whose every path lies under the challenge path is some ACME client's, and owns no host.
+fn serves_only_challenges(rule: &networking::IngressRule) -> bool {
+    let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
+    !paths.is_empty()
+        && paths.iter().all(|path| {
+            path.path
+                .as_deref()
+                .and_then(|path| path.strip_prefix(CHALLENGE_PATH))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+}
+
+/// What a plan needs to know of a Secret: never its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// What a later write is conditional on.
+    pub version: SecretVersion,
+    /// Whether it is immutable.
+    pub immutable: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What its data amounts to.
+    pub inspection: Inspection,
+}
+
+/// The part of a Secret on which a decision rests. Where all but `resource_version` is the same, so is the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVersion {
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.uid`: a Secret that was made anew is another one.
+    pub uid: String,
+    /// `type`.
+    pub type_: String,
+    /// Our marker, as written.
+    pub marker: Option<String>,
+    /// SHA-256 over `tls.crt` and `tls.key`.
+    pub data_digest: Vec<u8>,
+}
+
+impl SecretVersion {
+    /// Whether a plan that was made for `self` holds for `other` too: labels and other keys may differ, nothing else.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.type_ == other.type_ && self.marker == other.marker && self.data_digest == other.data_digest
+    }
+}
+
+impl From<core::Secret> for Secret {
+    fn from(object: core::Secret) -> Self {
+        let metadata = object.metadata;
+        let annotations = metadata.annotations.unwrap_or_default();
+        let data = object.data.unwrap_or_default();
+        let value = |key: &str| data.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
+        let (certificate, key) = (value("tls.crt"), value("tls.key"));
+        Self {
+            version: SecretVersion {
+                resource_version: metadata.resource_version.unwrap_or_default(),
+                uid: metadata.uid.unwrap_or_default(),
+                type_: object.type_.unwrap_or_else(|| "Opaque".into()),
+                marker: annotations.get(MARKER).cloned(),
+                data_digest: digest(certificate, key),
+            },
+            immutable: object.immutable.unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            annotations,
+            inspection: inspect(certificate, key),
+        }
+    }
+}
+
+/// The lengths are part of the digest, so that no byte can move from one value to the other unseen.
+fn digest(certificate: &[u8], key: &[u8]) -> Vec<u8> {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in [certificate, key] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().to_vec()
+}
+
+/// What is needed of an IngressClass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressClass {
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.controller`.
+    pub controller: String,
+    /// Whether Ingresses without a class get this one.
+    pub is_default: bool,
+}
+
+impl From<networking::IngressClass> for IngressClass {
+    fn from(object: networking::IngressClass) -> Self {
+        let annotations = object.metadata.annotations.unwrap_or_default();
+        Self {
+            name: object.metadata.name.unwrap_or_default(),
+            controller: object.spec.and_then(|spec| spec.controller).unwrap_or_default(),
+            is_default: annotations
+                .get("ingressclass.kubernetes.io/is-default-class")
+                .is_some_and(|value| value == "true"),
+        }
+    }
+}
+
+/// An object that carries our label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leftover {
+    /// What it is.
+    pub kind: LeftoverKind,
+    /// The home namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID: what is deleted is this one, not its successor.
+    pub uid: String,
+    /// The run that made it, as its label says.
+    pub run: String,
+}
+
+impl Leftover {
+    /// Whether its run is the one that holds the Lease now.
+    pub fn is_of(&self, holder: Option<&str>) -> bool {
+        holder == Some(self.run.as_str())
+    }
+}
+
+/// The kinds of objects that a run creates for its challenges, in the order in which they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftoverKind {
+    /// `networking.k8s.io/v1`.
+    Ingress,
+    /// `v1`.
+    Service,
+    /// `discovery.k8s.io/v1`.
+    EndpointSlice,
+    /// `v1`.
+    Endpoints,
+    /// `v1`: a solver.
+    Pod,
+}
+
+/// Reads a holder of the Lease as a run's id.
+pub fn holder_run(holder: Option<&str>) -> Option<RunId> {
+    holder.and_then(|holder| holder.parse().ok())
+}

@@ -1,0 +1,417 @@
+//! How an authority's question reaches the responder: the challenge objects as values, and the table of ingress controllers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::name::{ClassName, DnsName, RunId, SecretRef};
+use super::observed::{CHALLENGE_PATH, IngressClass};
+
+/// The label on everything that a run creates; its value is the run's id.
+pub const RUN_LABEL: &str = "kube-lego-once.dev/run";
+/// The header in which the responder names its run, so that a probe tells it from another's.
+pub const RUN_HEADER: &str = "kube-lego-once-run";
+/// The Service, its EndpointSlice and Endpoints, and the first part of every challenge Ingress's name.
+pub const CHALLENGE_NAME: &str = "kube-lego-once";
+/// The port of the challenge Service.
+pub const SERVICE_PORT: u16 = 80;
+/// Rules in one challenge Ingress. At about 300 bytes each an Ingress stays well under what etcd takes (1.5 MiB).
+pub const RULES_PER_INGRESS: usize = 200;
+
+/// What is known of an ingress controller, and how that was learnt.
+#[derive(Debug)]
+pub struct Controller {
+    /// `spec.controller` of its IngressClass.
+    pub controller: &'static str,
+    /// Class names by which it goes where there is no IngressClass object.
+    pub classes: &'static [&'static str],
+    /// The challenge Ingress's path type. Every controller measured takes `ImplementationSpecific` as a prefix, but one.
+    pub path_type: &'static str,
+    /// Annotations that keep redirects, authentication and address lists away from the challenge.
+    pub annotations: &'static [(&'static str, &'static str)],
+    /// Why it cannot serve a challenge Ingress beside the user's own.
+    pub refusal: Option<&'static str>,
+    /// How we know.
+    pub learnt: &'static str,
+}
+
+/// The controllers that need something of their own; the last row is everybody else.
+pub const CONTROLLERS: &[Controller] = &[
+    Controller {
+        controller: "k8s.io/ingress-nginx",
+        classes: &["nginx"],
+        path_type: "ImplementationSpecific",
+        annotations: &[
+            ("nginx.ingress.kubernetes.io/ssl-redirect", "false"),
+            ("nginx.ingress.kubernetes.io/whitelist-source-range", "0.0.0.0/0,::/0"),
+            ("nginx.ingress.kubernetes.io/enable-global-auth", "false"),
+        ],
+        refusal: None,
+        learnt: "measured with main after v1.11.0",
+    },
+    Controller {
+        controller: "haproxy-ingress.github.io/controller",
+        classes: &["haproxy"],
+        path_type: "ImplementationSpecific",
+        annotations: &[("haproxy-ingress.github.io/ssl-redirect", "false")],
+        refusal: None,
+        learnt: "measured with v0.14.7",
+    },
+    Controller {
+        controller: "istio.io/ingress-controller",
+        classes: &["istio"],
+        path_type: "Prefix",
+        annotations: &[],
+        refusal: None,
+        learnt: "measured: ImplementationSpecific is an exact match there",
+    },
+    Controller {
+        controller: "nginx.org/ingress-controller",
+        classes: &[],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        refusal: Some("NGINX Inc.'s controller refuses one host in two Ingresses"),
+        learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "k8s.io/ingress-gce",
+        classes: &["gce", "gce-internal"],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        refusal: Some(
+            "GKE makes (and bills) a load balancer for each Ingress, so a second Ingress never serves the host's address",
+        ),
+        learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "ingress.k8s.aws/alb",
+        classes: &["alb"],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        refusal: Some("the AWS load balancer controller makes (and bills) a load balancer for each Ingress"),
+        learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "",
+        classes: &[],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        refusal: None,
+        learnt: "measured with Contour v1.33.8 and Traefik v3.7.13",
+    },
+];
+
+/// The row for a class: by its IngressClass's controller, else by its name, else the last one.
+pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Controller {
+    let object = match class.as_str() {
+        Some(name) => classes.iter().find(|class| class.name == name),
+        None => classes.iter().find(|class| class.is_default),
+    };
+    let by_controller = object.and_then(|object| CONTROLLERS.iter().find(|row| row.controller == object.controller));
+    let by_name = || {
+        let name = class.as_str().filter(|_| object.is_none())?;
+        CONTROLLERS.iter().find(|row| row.classes.contains(&name))
+    };
+    by_controller
+        .or_else(by_name)
+        .unwrap_or_else(|| CONTROLLERS.last().expect("the table is not empty"))
+}
+
+/// A host that must be answered for, the class whose controller serves it, and the certificate that needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Which controller serves it.
+    pub class: ClassName,
+    /// The host.
+    pub host: DnsName,
+    /// The certificate.
+    pub secret: SecretRef,
+}
+
+/// Where the responder listens, as the cluster reaches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A host outside of the cluster, by address: a Service without selector, and a slice that holds this one.
+    Address(IpAddr, u16),
+    /// A Pod of a Job. The Service selects it, so that it points nowhere once the Pod is gone, never at a stranger with the same address.
+    Job {
+        /// The value of the Pod's label `batch.kubernetes.io/controller-uid`, which the Job controller set.
+        controller_uid: String,
+        /// The responder's port.
+        port: u16,
+    },
+}
+
+/// The objects that lead from the challenge Ingresses to the responder.
+#[derive(Clone, Debug)]
+pub struct BackendObjects {
+    /// The Service.
+    pub service: core::Service,
+    /// For an address: its EndpointSlice.
+    pub endpoint_slice: Option<discovery::EndpointSlice>,
+    /// For an address: the same as Endpoints, for controllers that read only those.
+    #[allow(deprecated, reason = "haproxy-ingress v0.14 reads nothing else")]
+    pub endpoints: Option<core::Endpoints>,
+}
+
+/// Which run the objects belong to, and where they live.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The home namespace.
+    pub namespace: String,
+    /// The run.
+    pub run: RunId,
+    /// The run's own Pod, where it is one: the garbage collector's backstop if nobody withdraws.
+    pub owner: Option<OwnerReference>,
+}
+
+impl Home {
+    fn metadata(&self, name: String) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(BTreeMap::from([
+                ("app.kubernetes.io/managed-by".to_owned(), "kube-lego-once".to_owned()),
+                (RUN_LABEL.to_owned(), self.run.to_string()),
+            ])),
+            owner_references: self.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// The Service and what stands behind it.
+pub fn backend_objects(home: &Home, backend: &Backend) -> BackendObjects {
+    let (selector, port) = match backend {
+        Backend::Address(_, port) => (None, *port),
+        Backend::Job { controller_uid, port } => (
+            Some(BTreeMap::from([(
+                "batch.kubernetes.io/controller-uid".to_owned(),
+                controller_uid.clone(),
+            )])),
+            *port,
+        ),
+    };
+    let service = core::Service {
+        metadata: home.metadata(CHALLENGE_NAME.to_owned()),
+        spec: Some(core::ServiceSpec {
+            selector,
+            ports: Some(vec![core::ServicePort {
+                name: Some("http".into()),
+                port: SERVICE_PORT.into(),
+                target_port: Some(IntOrString::Int(port.into())),
+                ..core::ServicePort::default()
+            }]),
+            ..core::ServiceSpec::default()
+        }),
+        ..core::Service::default()
+    };
+    let Backend::Address(address, port) = backend else {
+        return BackendObjects {
+            service,
+            endpoint_slice: None,
+            endpoints: None,
+        };
+    };
+    BackendObjects {
+        service,
+        endpoint_slice: Some(endpoint_slice(home, *address, *port)),
+        endpoints: Some(endpoints(home, *address, *port)),
+    }
+}
+
+fn endpoint_slice(home: &Home, address: IpAddr, port: u16) -> discovery::EndpointSlice {
+    let mut metadata = home.metadata(CHALLENGE_NAME.to_owned());
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert("kubernetes.io/service-name".into(), CHALLENGE_NAME.into());
+    labels.insert("endpointslice.kubernetes.io/managed-by".into(), "kube-lego-once".into());
+    discovery::EndpointSlice {
+        metadata,
+        address_type: if address.is_ipv4() { "IPv4" } else { "IPv6" }.into(),
+        endpoints: Some(vec![discovery::Endpoint {
+            addresses: vec![address.to_string()],
+            conditions: Some(discovery::EndpointConditions {
+                ready: Some(true),
+                ..Default::default()
+            }),
+            ..discovery::Endpoint::default()
+        }]),
+        ports: Some(vec![discovery::EndpointPort {
+            name: Some("http".into()),
+            port: Some(port.into()),
+            protocol: Some("TCP".into()),
+            ..discovery::EndpointPort::default()
+        }]),
+    }
+}
+
+#[allow(deprecated, reason = "haproxy-ingress v0.14 reads nothing else")]
+fn endpoints(home: &Home, address: IpAddr, port: u16) -> core::Endpoints {
+    let mut metadata = home.metadata(CHALLENGE_NAME.to_owned());
+    // The slice above says it already; a mirrored copy would answer twice.
+    metadata
+        .labels
+        .get_or_insert_default()
+        .insert("endpointslice.kubernetes.io/skip-mirror".into(), "true".into());
+    core::Endpoints {
+        metadata,
+        subsets: Some(vec![core::EndpointSubset {
+            addresses: Some(vec![core::EndpointAddress {
+                ip: address.to_string(),
+                ..Default::default()
+            }]),
+            ports: Some(vec![core::EndpointPort {
+                name: Some("http".into()),
+                port: port.into(),
+                protocol: Some("TCP".into()),
+                ..core::EndpointPort::default()
+            }]),
+            ..core::EndpointSubset::default()
+        }]),
+    }
+}
+
+/// Some routes of one class, to become one challenge Ingress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The class.
+    pub class: ClassName,
+    /// The routes, sorted by certificate.
+    pub routes: Vec<Route>,
+}
+
+impl Chunk {
+    /// The certificates that need it.
+    pub fn secrets(&self) -> BTreeSet<&SecretRef> {
+        self.routes.iter().map(|route| &route.secret).collect()
+    }
+
+    /// Two chunks of about the same number of certificates each; nothing where there is only one certificate.
+    pub fn halve(&self) -> Option<(Self, Self)> {
+        let secrets = self.secrets();
+        let pivot = (*secrets.iter().nth(secrets.len() / 2)?).clone();
+        let (left, right): (Vec<_>, Vec<_>) = self.routes.iter().cloned().partition(|route| route.secret < pivot);
+        if left.is_empty() {
+            return None;
+        }
+        Some((
+            Self {
+                class: self.class.clone(),
+                routes: left,
+            },
+            Self {
+                class: self.class.clone(),
+                routes: right,
+            },
+        ))
+    }
+}
+
+/// The routes of a batch by class, in chunks that one Ingress can carry. A certificate's routes stay together.
+pub fn chunks(routes: &BTreeSet<Route>) -> Vec<Chunk> {
+    let mut by_class: BTreeMap<&ClassName, BTreeMap<&SecretRef, Vec<&Route>>> = BTreeMap::new();
+    for route in routes {
+        by_class
+            .entry(&route.class)
+            .or_default()
+            .entry(&route.secret)
+            .or_default()
+            .push(route);
+    }
+    let mut chunks: Vec<Chunk> = Vec::new();
+    for (class, certificates) in by_class {
+        let mut open = Chunk {
+            class: class.clone(),
+            routes: Vec::new(),
+        };
+        for routes in certificates.into_values() {
+            if !open.routes.is_empty() && open.routes.len() + routes.len() > RULES_PER_INGRESS {
+                let full = std::mem::replace(
+                    &mut open,
+                    Chunk {
+                        class: class.clone(),
+                        routes: Vec::new(),
+                    },
+                );
+                chunks.push(full);
+            }
+            open.routes.extend(routes.into_iter().cloned());
+        }
+        chunks.push(open);
+    }
+    chunks
+}
+
+/// The name of a class's `index`-th challenge Ingress, counted from 0: `kube-lego-once-<class>[-N]`.
+pub fn ingress_name(class: &ClassName, index: usize) -> String {
+    let label: String = class
+        .as_str()
+        .unwrap_or("default")
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    let label = label.trim_matches('-');
+    match index {
+        0 => format!("{CHALLENGE_NAME}-{label}"),
+        n => format!("{CHALLENGE_NAME}-{label}-{n}"),
+    }
+}
+
+/// A chunk's challenge Ingress, under a name from [`ingress_name`]: each host once, whichever certificates need it.
+pub fn challenge_ingress(home: &Home, name: String, chunk: &Chunk, classes: &[IngressClass]) -> networking::Ingress {
+    let row = controller(&chunk.class, classes);
+    let hosts: BTreeSet<&DnsName> = chunk.routes.iter().map(|route| &route.host).collect();
+    let mut metadata = home.metadata(name);
+    let mut annotations: BTreeMap<String, String> = row
+        .annotations
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let ingress_class_name = match &chunk.class {
+        ClassName::Spec(name) => Some(name.clone()),
+        ClassName::Annotation(name) => {
+            annotations.insert("kubernetes.io/ingress.class".into(), name.clone());
+            None
+        }
+        ClassName::Default => None,
+    };
+    metadata.annotations = Some(annotations);
+    networking::Ingress {
+        metadata,
+        spec: Some(networking::IngressSpec {
+            ingress_class_name,
+            rules: Some(hosts.into_iter().map(|host| challenge_rule(host, row)).collect()),
+            ..networking::IngressSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn challenge_rule(host: &DnsName, row: &Controller) -> networking::IngressRule {
+    networking::IngressRule {
+        host: Some(host.to_string()),
+        http: Some(networking::HTTPIngressRuleValue {
+            paths: vec![networking::HTTPIngressPath {
+                path: Some(format!("{CHALLENGE_PATH}/")),
+                path_type: row.path_type.into(),
+                backend: networking::IngressBackend {
+                    service: Some(networking::IngressServiceBackend {
+                        name: CHALLENGE_NAME.into(),
+                        port: Some(networking::ServiceBackendPort {
+                            number: Some(SERVICE_PORT.into()),
+                            name: None,
+                        }),
+                    }),
+                    resource: None,
+                },
+            }],
+        }),
+    }
+}
