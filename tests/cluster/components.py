@@ -1,0 +1,309 @@
+"""What a cluster consists of. One function per component says how it is started and when it is ready; a further one
+(a scheduler, a kubelet) is one more function and one more entry in `COMPONENTS`."""
+
+import base64
+import json
+import secrets
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+import network
+from processes import tied_to_parent
+
+FILES = Path(__file__).resolve().parent / "files"
+LOOPBACK = "127.0.0.1"
+PORTS = (
+    "etcd", "etcd_peer", "apiserver", "dns", "challtestsrv", "directory", "pebble_management",
+    "http", "https", "xds", "contour_metrics", "contour_debug", "contour_health", "envoy_stats", "web",
+)
+# The first address of the service range is the API server's own.
+SERVICE_RANGE, SERVICE_ADDRESS = "10.96.0.0/16", "10.96.0.1"
+PEBBLE_ENVIRONMENT = {
+    "PEBBLE_VA_NOSLEEP": "1",
+    "PEBBLE_WFE_NONCEREJECT": "5",  # per cent: a client has to cope with a refused nonce
+    "PEBBLE_AUTHZREUSE": "0",
+    "PEBBLE_CHAIN_LENGTH": "3",  # a leaf, and as many intermediates as public authorities send today
+}
+
+
+@dataclass
+class Cluster:
+    """One cluster before it runs: everything that its components have to agree on."""
+
+    name: str
+    path: Path
+    logs: Path
+    binaries: dict
+    address: str
+    ports: dict
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def server(self):
+        return f"https://{LOOPBACK}:{self.ports['apiserver']}"
+
+    @property
+    def directory(self):
+        return f"https://{LOOPBACK}:{self.ports['directory']}/dir"
+
+    def binary(self, name):
+        return str(self.binaries[name])
+
+    def file(self, name):
+        return str(self.path / name)
+
+    def local(self, port):
+        return f"{LOOPBACK}:{self.ports[port]}"
+
+    def describe(self, supervisor_pid):
+        """What tests and people get to know (`cluster.json`)."""
+        programs = {name: str(path) for name, path in self.binaries.items() if path.suffix != ".yaml"}
+        return {
+            "name": self.name,
+            "supervisor_pid": supervisor_pid,
+            "kubeconfig": self.file("kubeconfig"),
+            "server": self.server,
+            "server_ca": self.file("apiserver-ca.pem"),
+            "kubectl": self.binary("kubectl"),
+            "bin": programs,
+            "address": self.address,
+            "http_port": self.ports["http"],
+            "https_port": self.ports["https"],
+            "directory": self.directory,
+            "directory_ca": self.file("pebble-ca.pem"),
+            "pebble_management": f"https://{self.local('pebble_management')}",
+            "pebble_config": self.file("pebble.json"),
+            "pebble_arguments": pebble_arguments(self),
+            "pebble_environment": PEBBLE_ENVIRONMENT,
+            "challtestsrv_management": f"http://{self.local('challtestsrv')}",
+            "dns": self.local("dns"),
+            "web": f"{self.address}:{self.ports['web']}",
+            "audit_log": str(self.logs / "audit.log"),
+            "pebble_log": str(self.logs / "pebble.log"),
+            "logs": str(self.logs),
+        }
+
+
+@dataclass
+class Component:
+    """A process of the cluster. `prepare` runs once all of `needs` are ready, right before the start."""
+
+    name: str
+    command: list
+    ready: Callable[[], bool]
+    needs: tuple = ()
+    prepare: Callable[[], None] = lambda: None
+    environment: dict = field(default_factory=dict)
+
+
+def prepare(cluster):
+    """Keys, certificates and files that have to be there before anything starts."""
+    kubernetes = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", SERVICE_ADDRESS]
+    keys = cluster.binary("keys")
+    run([keys, "service-account", cluster.file("service-account.key")])
+    run([keys, "server", cluster.file("apiserver"), LOOPBACK, cluster.address, *kubernetes])
+    run([keys, "server", cluster.file("pebble"), LOOPBACK, cluster.address, "localhost"])
+    Path(cluster.file("tokens.csv")).write_text(f'{cluster.token},admin,admin,"system:masters"\n')
+    Path(cluster.file("kubeconfig")).write_text(_kubeconfig(cluster))
+    Path(cluster.file("pebble.json")).write_text(json.dumps(_pebble_config(cluster), indent=2) + "\n")
+
+
+def etcd(cluster):
+    client, peer = f"http://{cluster.local('etcd')}", f"http://{cluster.local('etcd_peer')}"
+    return Component(
+        name="etcd",
+        command=[
+            cluster.binary("etcd"),
+            "--data-dir", cluster.file("etcd"),
+            "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", f"default={peer}",
+            "--unsafe-no-fsync",  # nothing of this has to survive the machine
+        ],
+        ready=lambda: _ok(network.get(f"{client}/health")),
+    )
+
+
+def challtestsrv(cluster):
+    """The DNS in which every name leads to Envoy, until a test says otherwise."""
+    return Component(
+        name="challtestsrv",
+        command=[
+            cluster.binary("pebble-challtestsrv"),
+            "-management", cluster.local("challtestsrv"),
+            "-dnsserver", cluster.local("dns"),
+            "-defaultIPv4", cluster.address, "-defaultIPv6", "",
+            "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
+        ],
+        ready=lambda: network.answers_connections(cluster.ports["challtestsrv"])
+        and network.answers_connections(cluster.ports["dns"]),
+    )
+
+
+def pebble(cluster):
+    authority = cluster.file("pebble-ca.pem")
+    return Component(
+        name="pebble",
+        command=[cluster.binary("pebble"), *pebble_arguments(cluster)],
+        environment=PEBBLE_ENVIRONMENT,
+        ready=lambda: _ok(network.get(cluster.directory, authority)),
+    )
+
+
+def pebble_arguments(cluster):
+    return ["-strict", "-dnsserver", cluster.local("dns"), "-config", cluster.file("pebble.json")]
+
+
+def apiserver(cluster):
+    authority = cluster.file("apiserver-ca.pem")
+    key = cluster.file("service-account.key")
+    options = {
+        "etcd-servers": f"http://{cluster.local('etcd')}",
+        "bind-address": LOOPBACK,
+        "advertise-address": cluster.address,  # it refuses to advertise loopback, and to start without a route
+        "secure-port": cluster.ports["apiserver"],
+        "cert-dir": cluster.file("apiserver"),
+        "tls-cert-file": cluster.file("apiserver.pem"),
+        "tls-private-key-file": cluster.file("apiserver-key.pem"),
+        "token-auth-file": cluster.file("tokens.csv"),
+        "authorization-mode": "RBAC",
+        "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
+        "service-account-key-file": key,
+        "service-account-signing-key-file": key,
+        "service-cluster-ip-range": SERVICE_RANGE,
+        "audit-policy-file": FILES / "audit-policy.yaml",
+        "audit-log-path": cluster.logs / "audit.log",
+        # A request is in the log before its answer is complete, so that a test can count right after a run.
+        "audit-log-mode": "blocking",
+        "audit-log-maxsize": 10000,
+        "profiling": "false",
+    }
+    return Component(
+        name="kube-apiserver",
+        command=[cluster.binary("kube-apiserver"), *(f"--{name}={value}" for name, value in options.items())],
+        needs=("etcd",),
+        ready=lambda: _ok(network.get(f"{cluster.server}/readyz", authority, cluster.token)),
+    )
+
+
+def contour(cluster):
+    options = {
+        "xds-address": LOOPBACK, "xds-port": cluster.ports["xds"],
+        "http-address": LOOPBACK, "http-port": cluster.ports["contour_metrics"],
+        "debug-http-address": LOOPBACK, "debug-http-port": cluster.ports["contour_debug"],
+        "health-address": LOOPBACK, "health-port": cluster.ports["contour_health"],
+        "stats-address": LOOPBACK, "stats-port": cluster.ports["envoy_stats"],
+        "envoy-service-http-address": "0.0.0.0", "envoy-service-http-port": cluster.ports["http"],
+        "envoy-service-https-address": "0.0.0.0", "envoy-service-https-port": cluster.ports["https"],
+        "kubeconfig": cluster.file("kubeconfig"),
+        "ingress-class-name": "contour",
+        "ingress-status-address": cluster.address,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+
+    def install():
+        """Contour ends at once when its kinds are not being served yet."""
+        kubectl(cluster, "apply", "--server-side", "-f", str(FILES / "base.yaml"), "-f", cluster.binary("contour-crds.yaml"))
+        kubectl(cluster, "wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+
+    return Component(
+        name="contour",
+        command=[cluster.binary("contour"), "serve", "--insecure", "--disable-leader-election", *arguments],
+        needs=("kube-apiserver",),
+        prepare=install,
+        ready=lambda: _ok(network.get(f"http://{cluster.local('contour_health')}/healthz")),
+    )
+
+
+def envoy(cluster):
+    bootstrap = cluster.file("envoy.json")
+    return Component(
+        name="envoy",
+        command=[
+            cluster.binary("envoy"), "-c", bootstrap,
+            "--service-cluster", "test", "--service-node", "test", "--concurrency", "1",
+            "--disable-hot-restart",  # its shared memory would be that of every other Envoy here
+            "--log-level", "warning",
+        ],
+        needs=("contour",),  # without it Envoy would wait longer for each further attempt
+        prepare=lambda: run([
+            # A path relative to Envoy's working directory: the length of a socket's path is limited.
+            cluster.binary("contour"), "bootstrap", "--admin-address", "admin.sock",
+            "--xds-address", LOOPBACK, "--xds-port", str(cluster.ports["xds"]),
+            "--xds-resource-version", "v3", bootstrap,
+        ]),
+        ready=lambda: _ok(network.get(f"http://{cluster.local('envoy_stats')}/ready")),
+    )
+
+
+# In the order of starting; they are ended in the opposite one.
+COMPONENTS = (etcd, challtestsrv, pebble, apiserver, contour, envoy)
+
+
+def kubectl(cluster, *arguments, text=None):
+    # What it remembers of a server would otherwise go to the user's home, by a port that is another's the next time.
+    environment = {"KUBECONFIG": cluster.file("kubeconfig"), "KUBECACHEDIR": cluster.file("kubectl"), "PATH": ""}
+    return run([cluster.binary("kubectl"), *arguments], environment=environment, text=text)
+
+
+def run(command, environment=None, text=None):
+    """Runs a helper to its end. A failure carries what it said."""
+    done = subprocess.run(
+        command, env=environment, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=60, preexec_fn=tied_to_parent(),
+    )
+    if done.returncode:
+        raise RuntimeError(f"`{Path(command[0]).name} {' '.join(command[1:3])} ...` failed: {done.stdout.strip()}")
+    return done.stdout
+
+
+def _ok(answer):
+    return answer is not None and answer[0] == 200
+
+
+def _pebble_config(cluster):
+    return {
+        "pebble": {
+            "listenAddress": cluster.local("directory"),
+            "managementListenAddress": cluster.local("pebble_management"),
+            "certificate": cluster.file("pebble.pem"),
+            "privateKey": cluster.file("pebble-key.pem"),
+            "httpPort": cluster.ports["http"],
+            "tlsPort": cluster.ports["https"],
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": False,
+            "domainBlocklist": ["blocked-domain.example"],
+            "retryAfter": {"authz": 1, "order": 1},
+            "keyAlgorithm": "ecdsa",
+            # An order that names no profile gets any of these.
+            "profiles": {
+                "default": {"description": "90 days", "validityPeriod": 7776000},
+                "shortlived": {"description": "6 days", "validityPeriod": 518400},
+            },
+        }
+    }
+
+
+def _kubeconfig(cluster):
+    return f"""apiVersion: v1
+kind: Config
+current-context: {cluster.name}
+contexts:
+  - name: {cluster.name}
+    context: {{cluster: {cluster.name}, user: admin}}
+clusters:
+  - name: {cluster.name}
+    cluster:
+      server: {cluster.server}
+      certificate-authority-data: {_base64(cluster.file("apiserver-ca.pem"))}
+users:
+  - name: admin
+    user:
+      token: {cluster.token}
+"""
+
+
+def _base64(file):
+    return base64.b64encode(Path(file).read_bytes()).decode()

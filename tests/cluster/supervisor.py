@@ -1,0 +1,247 @@
+"""The one process that is the parent of a cluster's components, from their start until the cluster is taken down."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import components
+import network
+from processes import Process, start
+
+READY_SECONDS = 60
+END_SECONDS = 5
+ATTEMPTS = 3
+POLL_SECONDS = 0.05
+IDLE_SECONDS = 0.2
+
+
+class Ended(Exception):
+    """The cluster was told to end, or whom it is tied to has gone."""
+
+
+class Failed(Exception):
+    """A component did not become ready, or ended."""
+
+    def __init__(self, component, reason):
+        super().__init__(reason)
+        self.component = component
+
+
+class Supervisor:
+    """Starts, watches and ends the components. Only the main thread starts processes: see `tied_to_parent`."""
+
+    def __init__(self, directory, binaries, report, lifeline):
+        self.directory = directory
+        self.binaries = binaries
+        self.report_to = report  # a pipe to the command that waits until all is ready
+        self.lifeline = lifeline  # a pipe that is at its end once the command that we are tied to has gone
+        self.told_to_end = False
+        self.processes = []  # oldest first
+        self.children = {}
+        self.web = None
+
+    def supervise(self):
+        """Runs the cluster to its end, and returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._tell_to_end)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            self._start_cluster()
+            self.report("ready")
+            self._watch()
+        except Ended as reason:
+            self.say(f"ending: {reason}")
+            self._end_components()
+            self.directory.remove()
+            return 0
+        except Failed as failure:
+            self.say(f"failed: {failure}")
+            # The reason first: once the components end, others may look at why.
+            self.directory.write_ended(str(failure))
+            self._end_components()
+            self.report("failed", str(failure), component=failure.component)
+            return 1
+        return 0
+
+    def _tell_to_end(self, *_):
+        self.told_to_end = True
+
+    def _start_cluster(self):
+        for attempt in range(1, ATTEMPTS + 1):
+            cluster = self._plan()
+            try:
+                self._start_components(cluster)
+                prove_routing(cluster, self._wait)
+            except Failed as failure:
+                if attempt == ATTEMPTS or not self._a_port_was_taken():
+                    raise
+                self.say(f"another program took a port; again with others ({failure})")
+                self._end_components()
+            else:
+                self.directory.write_cluster(cluster.describe(os.getpid()))
+                return
+
+    def _plan(self):
+        """An empty folder and a cluster with ports of its own."""
+        self.directory.clear()
+        self._write_processes()
+        address = network.own_address()
+        if address is None:
+            raise Failed("network", "this machine has no IPv4 address but loopback, which an EndpointSlice refuses")
+        cluster = components.Cluster(
+            name=self.directory.name,
+            path=self.directory.path,
+            logs=self.directory.logs,
+            binaries=self.binaries,
+            address=address,
+            ports=network.free_ports(components.PORTS),
+        )
+        components.prepare(cluster)
+        return cluster
+
+    def _start_components(self, cluster):
+        """Each starts as soon as what it needs is ready; what it does not need becomes ready meanwhile."""
+        waiting = {}
+        for make in components.COMPONENTS:
+            component = make(cluster)
+            for name in component.needs:
+                self._wait_ready(waiting, name)
+            self._step(component.name, component.prepare)
+            self._start(component)
+            waiting[component.name] = component
+        for name in list(waiting):
+            self._wait_ready(waiting, name)
+        self.web = serve_web(cluster.ports["web"])
+
+    def _start(self, component):
+        self.report("progress", f"starting {component.name}")
+        child = start(
+            component.command,
+            self.directory.log(component.name),
+            environment=component.environment,
+            directory=self.directory.path,
+        )
+        self.children[component.name] = child
+        self.processes.append(Process.of(component.name, child.pid))
+        self._write_processes()
+
+    def _wait_ready(self, waiting, name):
+        if component := waiting.pop(name, None):
+            self._wait(component.ready, component.name)
+
+    def _wait(self, until, component):
+        deadline = time.monotonic() + READY_SECONDS
+        while not until():
+            self._check(POLL_SECONDS)
+            if time.monotonic() > deadline:
+                raise Failed(component, f"{component} was not ready after {READY_SECONDS} s")
+
+    def _step(self, component, action):
+        try:
+            action()
+        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+            raise Failed(component, f"before {component}: {error}") from error
+
+    def _watch(self):
+        while True:
+            self._check(IDLE_SECONDS)
+
+    def _check(self, seconds):
+        """Waits a moment, and raises when there is a reason to end."""
+        if self.lifeline is None:
+            time.sleep(seconds)
+        elif select.select([self.lifeline], [], [], seconds)[0]:
+            raise Ended("the command that this cluster is tied to has ended")
+        if self.told_to_end:
+            raise Ended("told to")
+        for name, child in self.children.items():
+            if child.poll() is not None:
+                raise Failed(name, f"{name} ended with status {child.returncode}")
+
+    def _a_port_was_taken(self):
+        logs = self.directory.logs.glob("*.log")
+        return any("address already in use" in log.read_text(errors="replace").lower() for log in logs)
+
+    def _end_components(self):
+        """Newest first, so that nobody sees what it depends on go away."""
+        if self.web:
+            self.web.shutdown()
+            self.web.server_close()
+            self.web = None
+        for process in reversed(self.processes):
+            begun = time.monotonic()
+            process.end(END_SECONDS)
+            self.say(f"ended {process.name} in {time.monotonic() - begun:.1f} s")
+        for child in self.children.values():
+            child.wait()
+        self.processes, self.children = [], {}
+
+    def _write_processes(self):
+        self.directory.write_processes([Process.of("supervisor", os.getpid()), *self.processes])
+
+    def report(self, event, text="", **details):
+        self.say(f"{event} {text}".strip())
+        try:
+            os.write(self.report_to, (json.dumps({"event": event, "text": text, **details}) + "\n").encode())
+        except OSError:
+            pass  # nobody waits any more
+
+    def say(self, text):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def prove_routing(cluster, wait):
+    """An Ingress goes all the way: API server, Contour, Envoy, backend. The first ever takes seconds; later ones do not."""
+    host = "ready.cluster.test"
+    manifest = (components.FILES / "probe.yaml").read_text()
+    for word, value in {"HOST": host, "ADDRESS": cluster.address, "PORT": str(cluster.ports["web"])}.items():
+        manifest = manifest.replace(f"${word}", value)
+    url = f"http://{cluster.address}:{cluster.ports['http']}/"
+
+    def asks():
+        return network.get(url, host=host)
+
+    try:
+        components.kubectl(cluster, "apply", "-f", "-", text=manifest)
+        wait(lambda: asks() == (200, page(host, "/")), "envoy")
+        components.kubectl(cluster, "delete", "--wait=false", "-f", "-", text=manifest)
+        wait(lambda: asks() != (200, page(host, "/")), "envoy")
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        raise Failed("kube-apiserver", str(error)) from error
+
+
+def page(host, path):
+    return f"hello from {host} at {path}\n"
+
+
+class Web(BaseHTTPRequestHandler):
+    """The backend of applications in tests: tells which host and path it was asked for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = page(self.headers.get("Host", ""), self.path).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def serve_web(port):
+    ThreadingHTTPServer.daemon_threads = True
+    try:
+        server = ThreadingHTTPServer(("0.0.0.0", port), Web)
+    except OSError as error:
+        raise Failed("web", f"web: {error}") from error
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
