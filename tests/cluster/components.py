@@ -190,6 +190,7 @@ def apiserver(cluster):
 
 def contour(cluster):
     options = {
+        "config-path": FILES / "contour.yaml",
         "xds-address": LOOPBACK, "xds-port": cluster.ports["xds"],
         "http-address": LOOPBACK, "http-port": cluster.ports["contour_metrics"],
         "debug-http-address": LOOPBACK, "debug-http-port": cluster.ports["contour_debug"],

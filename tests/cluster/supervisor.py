@@ -78,8 +78,10 @@ class Supervisor:
             try:
                 self._start_components(cluster)
                 prove_routing(cluster, self._wait)
+                if line := self._port_taken():  # some go on without
+                    raise Failed("ports", line)
             except Failed as failure:
-                if attempt == ATTEMPTS or not self._a_port_was_taken():
+                if attempt == ATTEMPTS or not self._port_taken(str(failure)):
                     raise
                 self.say(f"another program took a port; again with others ({failure})")
                 self._end_components()
@@ -164,9 +166,11 @@ class Supervisor:
             if child.poll() is not None:
                 raise Failed(name, f"{name} ended with status {child.returncode}")
 
-    def _a_port_was_taken(self):
-        logs = self.directory.logs.glob("*.log")
-        return any("address already in use" in log.read_text(errors="replace").lower() for log in logs)
+    def _port_taken(self, failure=""):
+        """The line in which a component says that a port was not free, or None."""
+        logs = [self.directory.log(name) for name in self.children]
+        lines = [failure, *(line for log in logs for line in log.read_text(errors="replace").splitlines())]
+        return next((line for line in lines if "address already in use" in line.lower()), None)
 
     def _end_components(self):
         """Newest first, so that nobody sees what it depends on go away."""
