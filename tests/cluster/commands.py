@@ -29,6 +29,8 @@ def main(arguments):
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     try:
+        if sys.platform != "linux":
+            raise Refused("this needs Linux: its processes are tied together by what only Linux has")
         return options.command(options) or 0
     except (Refused, BuildFailed) as error:
         say(f"error: {error}")

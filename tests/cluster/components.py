@@ -5,6 +5,7 @@ import base64
 import json
 import secrets
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -108,6 +109,15 @@ def prepare(cluster):
     Path(cluster.file("tokens.csv")).write_text(f'{cluster.token},admin,admin,"system:masters"\n')
     Path(cluster.file("kubeconfig")).write_text(_kubeconfig(cluster))
     Path(cluster.file("pebble.json")).write_text(json.dumps(_pebble_config(cluster), indent=2) + "\n")
+
+
+def web(cluster):
+    """The backend for Ingresses, since without nodes there are no Pods."""
+    return Component(
+        name="web",
+        command=[sys.executable, str(FILES.with_name("web.py")), str(cluster.ports["web"])],
+        ready=lambda: _ok(network.get(f"http://{cluster.local('web')}/")),
+    )
 
 
 def etcd(cluster):
@@ -240,7 +250,7 @@ def envoy(cluster):
 
 
 # In the order of starting; they are ended in the opposite one.
-COMPONENTS = (etcd, challtestsrv, pebble, apiserver, contour, envoy)
+COMPONENTS = (web, etcd, challtestsrv, pebble, apiserver, contour, envoy)
 
 
 def kubectl(cluster, *arguments, text=None):

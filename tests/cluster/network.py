@@ -1,6 +1,7 @@
 """Addresses and ports of this machine, and small questions to what listens on them."""
 
 import fcntl
+import http.client
 import random
 import socket
 import ssl
@@ -70,7 +71,7 @@ def get(url, authority=None, token=None, host=None):
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
 
 

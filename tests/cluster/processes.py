@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
-# Loaded here, since between fork and exec nothing may be loaded.
-LIBC = ctypes.CDLL(None)
+# Looked up here, since between fork and exec nothing may be loaded.
+PRCTL = ctypes.CDLL(None).prctl
 
 
 def tied_to_parent(death_signal=signal.SIGKILL):
@@ -18,7 +18,7 @@ def tied_to_parent(death_signal=signal.SIGKILL):
     parent = os.getpid()
 
     def tie():
-        LIBC.prctl(PR_SET_PDEATHSIG, int(death_signal))
+        PRCTL(PR_SET_PDEATHSIG, int(death_signal))
         if os.getppid() != parent:  # it ended before the kernel knew
             os._exit(1)
 

@@ -6,13 +6,13 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from string import Template
 
 import components
 import network
 from processes import Process, start
+from web import page
 
 READY_SECONDS = 60
 END_SECONDS = 5
@@ -34,7 +34,7 @@ class Failed(Exception):
 
 
 class Supervisor:
-    """Starts, watches and ends the components. Only the main thread starts processes: see `tied_to_parent`."""
+    """Starts, watches and ends the components. It has one thread only: see `tied_to_parent`."""
 
     def __init__(self, directory, binaries, report, lifeline):
         self.directory = directory
@@ -44,7 +44,6 @@ class Supervisor:
         self.told_to_end = False
         self.processes = []  # oldest first
         self.children = {}
-        self.web = None
 
     def supervise(self):
         """Runs the cluster to its end, and returns the exit status."""
@@ -67,7 +66,6 @@ class Supervisor:
             self._end_components()
             self.report("failed", str(failure), component=failure.component)
             return 1
-        return 0
 
     def _tell_to_end(self, *_):
         self.told_to_end = True
@@ -81,7 +79,7 @@ class Supervisor:
                 if line := self._port_taken():  # some go on without
                     raise Failed("ports", line)
             except Failed as failure:
-                if attempt == ATTEMPTS or not self._port_taken(str(failure)):
+                if attempt == ATTEMPTS or not self._port_taken():
                     raise
                 self.say(f"another program took a port; again with others ({failure})")
                 self._end_components()
@@ -119,7 +117,6 @@ class Supervisor:
             waiting[component.name] = component
         for name in list(waiting):
             self._wait_ready(waiting, name)
-        self.web = serve_web(cluster.ports["web"])
 
     def _start(self, component):
         self.report("progress", f"starting {component.name}")
@@ -148,7 +145,7 @@ class Supervisor:
         try:
             action()
         except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
-            raise Failed(component, f"before {component}: {error}") from error
+            raise Failed(component, f"{component}: {error}") from error
 
     def _watch(self):
         while True:
@@ -166,18 +163,14 @@ class Supervisor:
             if child.poll() is not None:
                 raise Failed(name, f"{name} ended with status {child.returncode}")
 
-    def _port_taken(self, failure=""):
+    def _port_taken(self):
         """The line in which a component says that a port was not free, or None."""
         logs = [self.directory.log(name) for name in self.children]
-        lines = [failure, *(line for log in logs for line in log.read_text(errors="replace").splitlines())]
+        lines = (line for log in logs for line in log.read_text(errors="replace").splitlines())
         return next((line for line in lines if "address already in use" in line.lower()), None)
 
     def _end_components(self):
         """Newest first, so that nobody sees what it depends on go away."""
-        if self.web:
-            self.web.shutdown()
-            self.web.server_close()
-            self.web = None
         for process in reversed(self.processes):
             begun = time.monotonic()
             process.end(END_SECONDS)
@@ -202,50 +195,17 @@ class Supervisor:
 
 def prove_routing(cluster, wait):
     """An Ingress goes all the way: API server, Contour, Envoy, backend. The first ever takes seconds; later ones do not."""
-    host = "ready.cluster.test"
-    manifest = (components.FILES / "probe.yaml").read_text()
-    for word, value in {"HOST": host, "ADDRESS": cluster.address, "PORT": str(cluster.ports["web"])}.items():
-        manifest = manifest.replace(f"${word}", value)
+    values = {"HOST": "ready.cluster.test", "ADDRESS": cluster.address, "PORT": cluster.ports["web"]}
+    manifest = Template((components.FILES / "probe.yaml").read_text()).substitute(values)
     url = f"http://{cluster.address}:{cluster.ports['http']}/"
 
-    def asks():
-        return network.get(url, host=host)
+    def routed():
+        return network.get(url, host=values["HOST"]) == (200, page(values["HOST"], "/"))
 
     try:
         components.kubectl(cluster, "apply", "-f", "-", text=manifest)
-        wait(lambda: asks() == (200, page(host, "/")), "envoy")
+        wait(routed, "envoy")
         components.kubectl(cluster, "delete", "--wait=false", "-f", "-", text=manifest)
-        wait(lambda: asks() != (200, page(host, "/")), "envoy")
+        wait(lambda: not routed(), "envoy")
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         raise Failed("kube-apiserver", str(error)) from error
-
-
-def page(host, path):
-    return f"hello from {host} at {path}\n"
-
-
-class Web(BaseHTTPRequestHandler):
-    """The backend of applications in tests: tells which host and path it was asked for."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        body = page(self.headers.get("Host", ""), self.path).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def serve_web(port):
-    ThreadingHTTPServer.daemon_threads = True
-    try:
-        server = ThreadingHTTPServer(("0.0.0.0", port), Web)
-    except OSError as error:
-        raise Failed("web", f"web: {error}") from error
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
