@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows the whole of it on a real cluster: an Ingress without a certificate, one run, the same site by HTTPS.
 # Usage: demo.sh [PATH OF kube-lego-once]. Run it again as often as you like; the cluster stays up in between.
-set -euo pipefail
+set -Eeuo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 program=${1:-$here/../../target/release/kube-lego-once}
@@ -52,6 +52,7 @@ set_environment() {
   # Next to the cluster's logs, so that it goes away with the cluster.
   scratch=$(dirname "$(value kubeconfig)")/demo
   mkdir -p "$scratch"
+  trap 'echo "error: the demo stopped here; the logs of the cluster are in $(dirname "$scratch")/logs" >&2' ERR
 
   say "The cluster, and the authority that stands for Let's Encrypt"
   set_variable PATH "$(cd "$(dirname "$program")" && pwd):$(dirname "$(value kubectl)"):$PATH"
