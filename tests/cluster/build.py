@@ -170,11 +170,12 @@ def _copy_from_module(product, name, source):
 def _go_environment():
     """The user's settings (GOFLAGS, GOPROXY, caches) hold. A static program runs wherever the cache is carried to."""
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-    installed = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, text=True, env={**environment, "GOTOOLCHAIN": "local"}).stdout
-    needed = max(_go_version((TOOLS / p.name / "go.mod").read_text()) for p in PRODUCTS)
+    local = {**environment, "GOTOOLCHAIN": "local"}
+    installed = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, text=True, env=local).stdout
+    needed = max(_go_version((TOOLS / product.name / "go.mod").read_text()) for product in PRODUCTS)
     if "GOTOOLCHAIN" not in os.environ and _go_version(installed) >= needed:
-        environment["GOTOOLCHAIN"] = "local"  # else Go fetches the newer toolchain that a go.mod asks for
-    return environment
+        return local
+    return environment  # Go fetches the newer toolchain that a go.mod asks for
 
 
 def _go_version(text):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def _parse(arguments):
         sub = commands.add_parser(name, description=text, usage=usage, **({"help": text} if text else {}))
         sub.set_defaults(command=function)
         if default_name:
-            sub.add_argument("--name", default=default_name, help="which cluster (default: %(default)s)")
+            sub.add_argument("--name", type=_name, default=default_name, help="which cluster (default: %(default)s)")
         return sub
 
     command("build", build_all, "build or fetch the programs that are missing", default_name=None)
@@ -70,6 +71,12 @@ def _parse(arguments):
     options = parser.parse_args(arguments[:split])
     options.words = arguments[split + 1 :]
     return options
+
+
+def _name(text):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text):
+        raise argparse.ArgumentTypeError("a name is made of a-z, 0-9 and -")  # it becomes a folder's
+    return text
 
 
 def build_all(_):
