@@ -1,0 +1,172 @@
+//! What can be seen of a route that is not there: one sentence, a stable word, and what a person can do.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::ANSWERS_NEEDED;
+use crate::decide::name::DnsName;
+use crate::decide::route::RUN_HEADER;
+
+/// Who gave an answer that is not the right one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// No run's header, and not the right text.
+    Stranger,
+    /// The right text, but no run's header.
+    Unnamed,
+    /// Another run's header.
+    OtherRun(String),
+    /// This run's header, but not the right text.
+    ThisRun,
+}
+
+impl fmt::Display for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stranger => write!(f, "without the header `{RUN_HEADER}`, so from another server"),
+            Self::Unnamed => write!(f, "with the right text but without the header `{RUN_HEADER}`"),
+            Self::OtherRun(run) => write!(f, "from another run, `{run}`"),
+            Self::ThisRun => f.write_str("from this run but with another text"),
+        }
+    }
+}
+
+/// What was seen last of a route that was not proved. The text is one sentence for whoever is on call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum ProbeFailure {
+    /// The name does not exist.
+    #[error("`{host}` does not exist in DNS (NXDOMAIN)")]
+    NameMissing { host: DnsName },
+    /// The name exists and has no address.
+    #[error("`{host}` has neither an A nor an AAAA record in DNS")]
+    AddressMissing { host: DnsName },
+    /// DNS gave no answer.
+    #[error("`{host}` cannot be resolved: {cause}")]
+    ResolveFailed { host: DnsName, cause: String },
+    /// Only addresses that a public authority cannot reach.
+    #[error("`{host}` resolves to {class} address `{address}`, which a public authority cannot reach")]
+    PrivateAddress {
+        host: DnsName,
+        address: IpAddr,
+        class: &'static str,
+    },
+    /// The ingress way without an address to go to.
+    #[error("no Ingress of `{host}` has a usable address in its status")]
+    StatusMissing { host: DnsName },
+    /// No address accepted a connection.
+    #[error("cannot connect for `{url}`: {cause}")]
+    ConnectFailed {
+        url: String,
+        addresses: Vec<IpAddr>,
+        redirects: usize,
+        cause: String,
+    },
+    /// The connection was accepted, and no HTTP answer came.
+    #[error("`{url}` at `{address}` gave no answer: {cause}")]
+    NoAnswer {
+        url: String,
+        address: SocketAddr,
+        cause: String,
+    },
+    /// An HTTP answer, but not this run's.
+    #[error("`{url}` at `{address}` answered `{status}` {speaker}")]
+    WrongAnswer {
+        url: String,
+        address: SocketAddr,
+        status: StatusCode,
+        speaker: Speaker,
+    },
+    /// A redirect that authorities do not follow.
+    #[error("`{url}` at `{address}` redirects to `{location}`, {problem}")]
+    BadRedirect {
+        url: String,
+        address: SocketAddr,
+        location: String,
+        problem: &'static str,
+    },
+    /// Nothing wrong was seen, and the time was over.
+    #[error("`{host}` gave {answers} good answers in a row within {} s, and {ANSWERS_NEEDED} are needed", deadline.as_secs())]
+    TooSlow {
+        host: DnsName,
+        answers: u32,
+        deadline: Duration,
+    },
+}
+
+impl ProbeFailure {
+    /// The stable word for this failure.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NameMissing { .. } => "NameMissing",
+            Self::AddressMissing { .. } => "AddressMissing",
+            Self::ResolveFailed { .. } => "ResolveFailed",
+            Self::PrivateAddress { .. } => "PrivateAddress",
+            Self::StatusMissing { .. } => "StatusMissing",
+            Self::ConnectFailed { .. } => "ConnectFailed",
+            Self::NoAnswer { .. } => "NoAnswer",
+            Self::WrongAnswer { .. } => "WrongAnswer",
+            Self::BadRedirect { .. } => "BadRedirect",
+            Self::TooSlow { .. } => "TooSlow",
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NameMissing { host } | Self::AddressMissing { host } => {
+                return Some(format!(
+                    "create an A or AAAA record for `{host}` that points at the ingress controller"
+                ));
+            }
+            Self::ResolveFailed { .. } => "`--resolver` names the DNS server to ask",
+            Self::PrivateAddress { .. } => {
+                "with split DNS, `--resolver` names a server that knows the public address; a host without one needs a private authority"
+            }
+            Self::StatusMissing { .. } => {
+                "does a controller serve the Ingress's class, and does it publish its address? `--probe public` asks DNS instead"
+            }
+            Self::ConnectFailed { .. } => {
+                "authorities connect to port 80: does the name point at the ingress controller, and does every firewall let port 80 through?"
+            }
+            Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker).to_owned()),
+            Self::BadRedirect { .. } => {
+                "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
+            }
+            Self::NoAnswer { .. } | Self::TooSlow { .. } => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Whether waiting within a run is in vain: what DNS and a status say of the host itself does not change within a
+    /// minute. Of another host it may: it is where a redirect led that goes away when the controller takes up the route.
+    pub(super) fn is_lasting(&self, probed: &DnsName) -> bool {
+        match self {
+            Self::NameMissing { host }
+            | Self::AddressMissing { host }
+            | Self::PrivateAddress { host, .. }
+            | Self::StatusMissing { host } => host == probed,
+            _ => false,
+        }
+    }
+}
+
+fn answer_hint(status: StatusCode, speaker: &Speaker) -> &'static str {
+    match (speaker, status.as_u16()) {
+        (Speaker::OtherRun(_), _) => "two runs at once, or two installations, answer for this host",
+        (Speaker::Unnamed, _) => "a proxy in front of the controller removes the header, or answers from a cache",
+        (Speaker::ThisRun, _) => "something in front of the controller changes the text of the answer",
+        (Speaker::Stranger, 401 | 403) => {
+            "something in front of the challenge forbids it: free `/.well-known/acme-challenge/` of authentication and address lists"
+        }
+        (Speaker::Stranger, 502..=504) => {
+            "the controller cannot reach the responder: is there a network policy, and is `--advertise-address` (outside of the cluster) reachable?"
+        }
+        (Speaker::Stranger, _) => {
+            "does the name point at this cluster, and does a controller serve the Ingress's class? its log says whether it took up the challenge Ingress `kube-lego-once-CLASS`"
+        }
+    }
+}
