@@ -49,13 +49,19 @@ const AGENT: &str = concat!(
 
 type Body = BodyWrapper<Bytes>;
 
-/// Certificates to trust instead of the compiled-in roots: every one of a PEM file.
-#[derive(Clone, Debug)]
+/// Certificates to trust instead of the compiled-in roots: every one of a PEM file. Its `Debug` is the name alone.
+#[derive(Clone)]
 pub struct CaBundle {
     /// The file's name, for messages.
     pub name: String,
     /// Its content.
     pub pem: Vec<u8>,
+}
+
+impl fmt::Debug for CaBundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CaBundle").field(&self.name).finish()
+    }
 }
 
 /// An HTTP proxy, spoken to with CONNECT. Its `Debug` shows no password.
@@ -378,13 +384,12 @@ fn cause(error: &legacy::Error, proxy: Option<Uri>) -> Cause {
     }
 }
 
-/// An I/O error keeps its inner error out of the chain of sources.
+/// An I/O error keeps its inner error out of the chain of sources, and hyper-rustls wraps one in another.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(|error| error.get_ref())
-        .and_then(|inner| inner.downcast_ref());
-    inner.or_else(|| error.downcast_ref())
+    match error.downcast_ref::<std::io::Error>() {
+        Some(outer) => tls_error(outer.get_ref()?),
+        None => error.downcast_ref(),
+    }
 }
 
 fn untrusted(reason: &CertificateError) -> Cause {

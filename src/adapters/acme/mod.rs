@@ -50,8 +50,8 @@ use directory::DirectoryFacts;
 use error::listed;
 use http::{Exchange, Http};
 
-/// The library repeats a refused nonce twice by itself; Pebble refuses 5 % of all on purpose, and `RFC 8555` section
-/// 6.5 sets no bound. Ten rounds of three: nothing but a clock or a proxy gone mad gets here.
+/// The library repeats a refused nonce twice by itself; Pebble refuses 5 % of all on purpose, and RFC 8555 section 6.5
+/// sets no bound. Ten rounds of three: with every second nonce refused, one call in 10^9 still fails.
 const NONCE_ROUNDS: usize = 10;
 /// The pause before the second look at an order; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
