@@ -94,7 +94,8 @@ impl Order {
     /// Has every pending authorization validated by HTTP-01 (RFC 8555 sections 7.5.1 and 8.3), until the order is
     /// ready or beyond.
     ///
-    /// The answers have to be in place. Where hosts fail, the error has each one's problem.
+    /// The answers have to be in place. Where hosts fail, the error has each one's problem. A request that is under way
+    /// at the deadline is not cut off: 30 s at most.
     pub async fn validate(&mut self, deadline: impl Into<Instant>) -> Result<(), AcmeError> {
         let deadline = deadline.into();
         if self.state() == OrderState::Pending {
@@ -120,7 +121,7 @@ impl Order {
     pub async fn certificate(&mut self, csr_der: &[u8], deadline: impl Into<Instant>) -> Result<String, AcmeError> {
         let deadline = deadline.into();
         if self.state() == OrderState::Ready {
-            self.finalize(csr_der).await?;
+            self.finalize(csr_der, deadline).await?;
         }
         if self.state() == OrderState::Processing {
             self.poll(CERTIFICATE, deadline, OrderState::Processing).await?;
@@ -157,20 +158,23 @@ impl Order {
         }
     }
 
-    /// Finalizes. A lost answer may hide an order that moved on: its state decides.
-    async fn finalize(&mut self, csr_der: &[u8]) -> Result<(), AcmeError> {
-        let finalized = call!(self.caller, FINALIZE, &self.url, self.inner.finalize_csr(csr_der));
-        let Err(error) = finalized else {
-            return Ok(());
-        };
-        let not_ready = matches!(error.cause(), Cause::Problem(problem) if problem.kind == "orderNotReady");
-        if error.is_permanent() && !not_ready {
-            return Err(error);
-        }
-        self.refresh(FINALIZE).await?;
-        match self.state() {
-            OrderState::Processing | OrderState::Valid | OrderState::Invalid => Ok(()),
-            OrderState::Ready | OrderState::Pending => Err(error),
+    /// Finalizes. A lost answer may hide an order that moved on: its state decides what comes next.
+    async fn finalize(&mut self, csr_der: &[u8], deadline: Instant) -> Result<(), AcmeError> {
+        let mut patience = Patience::until(deadline);
+        loop {
+            let finalized = call!(self.caller, FINALIZE, &self.url, self.inner.finalize_csr(csr_der));
+            let Err(failure) = finalized else {
+                return Ok(());
+            };
+            let not_ready = matches!(failure.cause(), Cause::Problem(problem) if problem.kind == "orderNotReady");
+            if failure.is_permanent() && !not_ready {
+                return Err(failure);
+            }
+            match self.refresh(FINALIZE).await {
+                Ok(_) if self.state() != OrderState::Ready => return Ok(()),
+                Ok(_) => patience.rest(failure).await?,
+                Err(failure) => patience.rest(failure).await?,
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! Against a scripted TLS server, and against a real Pebble where there is one.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -170,8 +171,17 @@ async fn a_server_that_is_not_trusted_or_not_there() {
     assert!(!error.is_permanent());
 }
 
-/// What a proxy saw, and a proxy that lets everything through or nothing.
-fn proxy(refuse: bool) -> (Proxy, mpsc::Receiver<String>) {
+/// What a proxy does with a connection.
+#[derive(Clone)]
+enum Relay {
+    All,
+    Nothing,
+    /// Everything but one answer: counts down what comes from the server, and cuts the line at zero.
+    But(Arc<AtomicI64>),
+}
+
+/// A proxy, and what it was asked.
+fn proxy(relays: Relay) -> (Proxy, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let (seen, receiver) = mpsc::channel();
@@ -182,7 +192,7 @@ fn proxy(refuse: bool) -> (Proxy, mpsc::Receiver<String>) {
             while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
             let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let _ = seen.send(head);
-            relay(client, &target, refuse);
+            relay(client, &target, &relays);
         }
     });
     let proxy = Proxy {
@@ -192,8 +202,8 @@ fn proxy(refuse: bool) -> (Proxy, mpsc::Receiver<String>) {
     (proxy, receiver)
 }
 
-fn relay(mut client: TcpStream, target: &str, refuse: bool) {
-    if refuse {
+fn relay(mut client: TcpStream, target: &str, relays: &Relay) {
+    if let Relay::Nothing = relays {
         let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
         return;
     }
@@ -204,7 +214,18 @@ fn relay(mut client: TcpStream, target: &str, refuse: bool) {
         server.try_clone().expect("a socket"),
     );
     thread::spawn(move || std::io::copy(&mut from, &mut to));
-    thread::spawn(move || std::io::copy(&mut server, &mut client));
+    let relays = relays.clone();
+    thread::spawn(move || {
+        let mut buffer = [0; 1 << 16];
+        while let Ok(read @ 1..) = server.read(&mut buffer) {
+            let cut = matches!(&relays, Relay::But(left) if left.fetch_sub(1, Ordering::SeqCst) == 0);
+            if cut || client.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    });
 }
 
 #[tokio::test]
@@ -212,14 +233,14 @@ async fn a_proxy_is_asked_to_connect_and_is_named_where_it_refuses() {
     let tls = tls();
     let url = serve(&tls, answer("200 OK", DIRECTORY));
     let mut settings = settings(&url, Some(&tls.root));
-    let (through, seen) = proxy(false);
+    let (through, seen) = proxy(Relay::All);
     settings.proxy = Some(through);
     Authority::reach(settings.clone()).await.expect("a directory");
     let head = seen.recv().expect("a request");
     assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
     assert!(head.contains("Proxy-Authorization: Basic"), "{head}");
 
-    let (refusing, _seen) = proxy(true);
+    let (refusing, _seen) = proxy(Relay::Nothing);
     settings.proxy = Some(refusing);
     let error = Authority::reach(settings).await.expect_err("a proxy that refuses");
     let text = format!("{error} {error:?}");
@@ -557,5 +578,33 @@ async fn an_external_account_is_bound() {
         if let Err(error) = registered {
             println!("{error}");
         }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+async fn whichever_answer_is_lost_the_certificate_arrives() {
+    let pebble = pebble(
+        &[("PEBBLE_VA_ALWAYS_VALID", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")],
+        false,
+    )
+    .await;
+    let mut settings = settings(&pebble.url, Some(&pebble.root));
+    let authority = Authority::reach(settings.clone()).await.expect("a directory");
+    let (account, stored) = authority.register().await.expect("an account");
+    let names = names(&["a.test", "b.test"]);
+    let (_, csr) = csr(&names);
+    for lost in 0..12 {
+        let created = account.order(&names, Some("classic"), None).await.expect("an order");
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        settings.proxy = Some(proxy(Relay::But(left.clone())).0);
+        let authority = Authority::reach(settings.clone()).await.expect("a directory");
+        let account = authority.open(&stored).await.expect("the account");
+        let mut order = account.resume(created.url()).await.expect("the order");
+        left.store(lost, Ordering::SeqCst);
+        order.validate(soon()).await.expect("ready");
+        let chain = order.certificate(&csr, soon()).await.expect("a certificate");
+        let unused = left.load(Ordering::SeqCst);
+        println!("answer {lost} lost, {unused} left: {} bytes", chain.len());
     }
 }
