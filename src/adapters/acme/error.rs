@@ -1,0 +1,550 @@
+//! What goes wrong with an authority, in words: the operation, its URL, the cause last.
+
+use std::fmt;
+
+use http::{StatusCode, Uri};
+use jiff::Timestamp;
+
+use super::http::Exchange;
+
+/// An operation at an authority that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {} at `{}`: {}", .0.operation, .0.url, .0.cause)]
+pub struct AcmeError(Box<Failure>);
+
+#[derive(Debug)]
+struct Failure {
+    operation: String,
+    url: String,
+    retry_after: Option<Timestamp>,
+    account_entry: Option<String>,
+    cause: Cause,
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// No connection, or one that broke.
+    #[error("{}{reason}", via(.proxy))]
+    Unreachable {
+        /// The proxy on the way, without its password.
+        proxy: Option<Uri>,
+        /// What the connection said.
+        reason: String,
+    },
+    /// A TLS certificate of the server that is not to be trusted.
+    #[error("the server's certificate is not trusted: {reason}")]
+    Untrusted {
+        /// Whether it is the issuer that nobody knows (else: a name, a date, ...).
+        unknown_issuer: bool,
+        /// What the verification said.
+        reason: String,
+    },
+    /// No whole answer in time.
+    #[error("no answer within {0} s")]
+    TimedOut(u64),
+    /// An answer that never ends.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// An answer that is no success, and no problem document either.
+    #[error("the server answered {status}{}", excerpt(.beginning))]
+    Answered {
+        /// The status.
+        status: StatusCode,
+        /// The beginning of its body, on one line.
+        beginning: String,
+    },
+    /// A success that could not be read.
+    #[error("{reason}{}", excerpt(.beginning))]
+    Unreadable {
+        /// What is wrong.
+        reason: String,
+        /// The beginning of the body, on one line.
+        beginning: String,
+    },
+    /// A directory that speaks ACME v1.
+    #[error("it is a directory of ACME v1, which ended in 2021")]
+    Retired,
+    /// A problem document (RFC 8555 section 6.7).
+    #[error("{0}")]
+    Problem(Problem),
+    /// An order that became `invalid` (RFC 8555 section 7.1.6): the hosts that were not validated, else the order's own problem.
+    #[error("the order is `invalid`{}", invalid(.hosts, .order))]
+    Invalid {
+        /// What was said of each host.
+        hosts: Vec<HostProblem>,
+        /// What was said of the order as a whole.
+        order: Option<Problem>,
+    },
+    /// The deadline came before the order's next state.
+    #[error("the order is still `{0}`")]
+    Waiting(super::OrderState),
+    /// An order in a state in which the operation means nothing.
+    #[error("the order is `{0}`")]
+    State(super::OrderState),
+    /// An authorization that HTTP-01 cannot fulfil (RFC 8555 section 8.3).
+    #[error("`{host}` is not offered an `http-01` challenge, but {offered}")]
+    NoHttpChallenge {
+        /// The host.
+        host: String,
+        /// What is offered.
+        offered: String,
+    },
+    /// The authority wants an external account (RFC 8555 section 7.3.4).
+    #[error("the authority wants an external account")]
+    ExternalAccountRequired,
+    /// A profile that the directory does not list.
+    #[error("the authority has no profile `{profile}`, but {known}")]
+    UnknownProfile {
+        /// What was asked for.
+        profile: String,
+        /// What there is.
+        known: String,
+    },
+    /// The directory names no `renewalInfo` (RFC 9773).
+    #[error("the authority gives no renewal information")]
+    NoRenewalInfo,
+    /// Stored credentials that are none, or another directory's. Never quotes them.
+    #[error("the stored account cannot be used: {0}")]
+    Credentials(String),
+    /// A CA bundle or a proxy that is none.
+    #[error("{0}")]
+    Setting(String),
+    /// Whatever else the library says.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A problem document (RFC 7807; RFC 8555 section 6.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The type, without `urn:ietf:params:acme:error:`; empty where there is none.
+    pub kind: String,
+    /// The detail, on one line.
+    pub detail: String,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// The subproblems (RFC 8555 section 6.7.1).
+    pub hosts: Vec<HostProblem>,
+}
+
+/// What was said of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostProblem {
+    /// The host.
+    pub host: String,
+    /// The type, without `urn:ietf:params:acme:error:`.
+    pub kind: String,
+    /// The detail, on one line.
+    pub detail: String,
+}
+
+impl AcmeError {
+    /// `operation` completes "cannot ...".
+    pub(super) fn new(operation: &str, url: &str, cause: Cause) -> Self {
+        Self(Box::new(Failure {
+            operation: operation.to_owned(),
+            url: url.to_owned(),
+            retry_after: None,
+            account_entry: None,
+            cause,
+        }))
+    }
+
+    /// Adds what the library drops: the last exchange's Retry-After and status.
+    pub(super) fn after(mut self, exchange: Option<&Exchange>) -> Self {
+        self.0.retry_after = exchange.and_then(|exchange| exchange.retry_after);
+        if let (Cause::Problem(problem), Some(exchange)) = (&mut self.0.cause, exchange) {
+            problem.status.get_or_insert(exchange.status.as_u16());
+        }
+        self
+    }
+
+    /// Names the place where the account is stored, for the hint.
+    pub(super) fn of_account(mut self, entry: &str) -> Self {
+        self.0.account_entry = Some(entry.to_owned());
+        self
+    }
+
+    /// Why.
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// When the authority will listen again, where it said so (RFC 8555 section 6.6).
+    pub fn retry_after(&self) -> Option<Timestamp> {
+        self.0.retry_after
+    }
+
+    /// Whether asking again in this run will not help: rate limits, refusals, failed validations, settings.
+    ///
+    /// What is left are connections that broke and servers in trouble.
+    pub fn is_permanent(&self) -> bool {
+        match &self.0.cause {
+            Cause::Unreachable { .. } | Cause::TimedOut(_) | Cause::Waiting(_) => false,
+            Cause::Answered { status, .. } => !status.is_server_error(),
+            Cause::Problem(problem) => match problem.kind.as_str() {
+                "badNonce" | "serverInternal" => false,
+                // Overload: Let's Encrypt answers 503 with the type `rateLimited`.
+                _ => problem.status != Some(503),
+            },
+            _ => true,
+        }
+    }
+
+    /// Whether the authority does not know the thing at this URL any more: an order that expired, say.
+    pub fn is_gone(&self) -> bool {
+        match &self.0.cause {
+            Cause::Answered { status, .. } => matches!(status.as_u16(), 404 | 410),
+            Cause::Problem(problem) => matches!(problem.status, Some(404 | 410)),
+            _ => false,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let words = match &self.0.cause {
+            Cause::Unreachable { proxy: Some(_), .. } => {
+                "`HTTPS_PROXY` names the proxy, `NO_PROXY` the hosts that need none"
+            }
+            Cause::Unreachable { proxy: None, .. } | Cause::TimedOut(_) => {
+                "is there a way out to it (network policies, firewall)? a proxy is taken from `HTTPS_PROXY`"
+            }
+            Cause::Untrusted {
+                unknown_issuer: true, ..
+            } => "`--ca-bundle` names a file with the roots of a private authority; with it nothing else is trusted",
+            Cause::Retired => "ask the authority for its ACME v2 directory (RFC 8555)",
+            Cause::ExternalAccountRequired => EXTERNAL_ACCOUNT_HINT,
+            Cause::UnknownProfile { .. } => "`--profile` takes one of these, or leave it away",
+            Cause::Credentials(_) => return Some(self.account_hint()),
+            Cause::Problem(problem) => return self.problem_hint(problem),
+            Cause::Invalid {
+                order: Some(problem), ..
+            } => return self.problem_hint(problem),
+            _ => return self.retry_hint(),
+        };
+        Some(words.to_owned())
+    }
+
+    fn problem_hint(&self, problem: &Problem) -> Option<String> {
+        let words = match problem.kind.as_str() {
+            "externalAccountRequired" => EXTERNAL_ACCOUNT_HINT,
+            "accountDoesNotExist" => return Some(self.account_hint()),
+            "userActionRequired" => "somebody has to do what the message says, with the authority",
+            "invalidProfile" => "`--profile` takes one of the profiles that the directory lists",
+            "invalidContact" | "unsupportedContact" => "`--email` may be left away",
+            "caa" => "a CAA record of the domain (or a parent) names the authorities that may sign for it",
+            // A paused identifier has no Retry-After: its unpause URL is in the detail.
+            _ => return self.retry_hint(),
+        };
+        Some(words.to_owned())
+    }
+
+    fn retry_hint(&self) -> Option<String> {
+        let moment = self.0.retry_after?;
+        Some(format!("the authority asks not to come back before {moment:.0}"))
+    }
+
+    fn account_hint(&self) -> String {
+        let entry = self.0.account_entry.as_deref().unwrap_or("its entry");
+        format!("remove {entry}: the next run registers a new account")
+    }
+}
+
+const EXTERNAL_ACCOUNT_HINT: &str = "the authority's website gives a key: `--eab-key-id` and `--eab-hmac-key-file`";
+
+impl Problem {
+    /// From the library's.
+    pub(super) fn new(problem: &instant_acme::Problem) -> Self {
+        let hosts = problem.subproblems.iter().map(|sub| HostProblem {
+            host: sub.identifier.as_ref().map_or_else(String::new, |identifier| {
+                one_line(&identifier.authorized(false).to_string())
+            }),
+            kind: short_kind(sub.r#type.as_deref()),
+            detail: one_line(sub.detail.as_deref().unwrap_or_default()),
+        });
+        Self {
+            kind: short_kind(problem.r#type.as_deref()),
+            detail: one_line(problem.detail.as_deref().unwrap_or_default()),
+            status: problem.status,
+            hosts: hosts.collect(),
+        }
+    }
+
+    /// The same, said of one host.
+    pub(super) fn of_host(self, host: &str) -> HostProblem {
+        HostProblem {
+            host: one_line(host),
+            kind: self.kind,
+            detail: self.detail,
+        }
+    }
+}
+
+impl From<instant_acme::Error> for Cause {
+    fn from(error: instant_acme::Error) -> Self {
+        match error {
+            instant_acme::Error::Api(problem) => Self::Problem(Problem::new(&problem)),
+            instant_acme::Error::Json(error) => Self::Unreadable {
+                reason: format!("the answer is not what RFC 8555 promises: {error}"),
+                beginning: String::new(),
+            },
+            // Our own client's errors come back in here.
+            instant_acme::Error::Other(error) => match error.downcast::<Self>() {
+                Ok(cause) => *cause,
+                Err(error) => Self::Other(one_line(&error.to_string())),
+            },
+            error => Self::Other(one_line(&error.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        say(f, &self.kind, &self.detail)?;
+        if let Some(status) = self.status {
+            write!(f, " (status {status})")?;
+        }
+        for host in &self.hosts {
+            write!(f, "; {host}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for HostProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.host.is_empty() {
+            write!(f, "{}: ", self.host)?;
+        }
+        say(f, &self.kind, &self.detail)
+    }
+}
+
+fn say(f: &mut fmt::Formatter<'_>, kind: &str, detail: &str) -> fmt::Result {
+    match (kind, detail) {
+        ("", "") => f.write_str("no reason was given"),
+        ("", words) | (words, "") => f.write_str(words),
+        (kind, detail) => write!(f, "{kind}: {detail}"),
+    }
+}
+
+fn invalid(hosts: &[HostProblem], order: &Option<Problem>) -> String {
+    let mut words = hosts.iter().map(|host| format!("{host}")).collect::<Vec<_>>();
+    // The order's problem repeats a host's, where there is one.
+    if let (true, Some(problem)) = (words.is_empty(), order) {
+        words.push(problem.to_string());
+    }
+    match words.is_empty() {
+        true => String::new(),
+        false => format!(": {}", words.join("; ")),
+    }
+}
+
+fn via(proxy: &Option<Uri>) -> String {
+    match proxy {
+        Some(uri) => format!(
+            "through the proxy `{}`: ",
+            uri.authority().map_or("", |host| host.as_str())
+        ),
+        None => String::new(),
+    }
+}
+
+fn excerpt(beginning: &str) -> String {
+    match beginning {
+        "" => String::new(),
+        text => format!(": `{text}`"),
+    }
+}
+
+fn short_kind(kind: Option<&str>) -> String {
+    let kind = kind.unwrap_or_default();
+    one_line(kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind))
+}
+
+/// Somebody else's text on one line of ours: no line breaks, no terminal escapes.
+pub(super) fn one_line(text: &str) -> String {
+    let plain = text.replace(char::is_control, " ");
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `a`, `b` and `c` as text with backticks; `none` for nothing.
+pub(super) fn listed<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted = items
+        .into_iter()
+        .map(|item| format!("`{}`", one_line(item)))
+        .collect::<Vec<_>>();
+    match quoted.is_empty() {
+        true => "none".to_owned(),
+        false => quoted.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(json: &str) -> Cause {
+        let problem: instant_acme::Problem = serde_json::from_str(json).expect("a problem");
+        Cause::from(instant_acme::Error::Api(problem))
+    }
+
+    fn failed(cause: Cause, status: u16, retry_after: Option<&str>) -> AcmeError {
+        let exchange = Exchange {
+            status: StatusCode::from_u16(status).expect("a status"),
+            retry_after: retry_after.map(|text| text.parse().expect("a time")),
+        };
+        AcmeError::new("create an order for `a.example`", "https://c/d", cause)
+            .after(Some(&exchange))
+            .of_account("`acme-1.json` from the Secret `home/kube-lego-account`")
+    }
+
+    const URN: &str = "urn:ietf:params:acme:error:";
+
+    #[test]
+    fn a_problem_document_reaches_the_user_whole_on_one_line() {
+        let json = format!(
+            r#"{{"type":"{URN}compound","detail":"two\nof them","subproblems":[
+            {{"type":"{URN}caa","detail":"CAA \u001b[31mforbids","identifier":{{"type":"dns","value":"a.example"}}}},
+            {{"type":"{URN}dns","detail":"NXDOMAIN","identifier":{{"type":"dns","value":"b.example"}}}}]}}"#
+        );
+        assert_eq!(
+            failed(problem(&json), 403, None).to_string(),
+            "cannot create an order for `a.example` at `https://c/d`: compound: two of them (status 403); \
+             a.example: caa: CAA [31mforbids; b.example: dns: NXDOMAIN"
+        );
+    }
+
+    #[test]
+    fn each_cause_has_its_words_its_hint_and_its_permanence() {
+        let kind = |kind: &str, detail: &str| problem(&format!(r#"{{"type":"{URN}{kind}","detail":"{detail}"}}"#));
+        let later = Some("2026-11-24T11:00:00Z");
+        for (error, message, hint, permanent) in [
+            (
+                failed(kind("rateLimited", "too many"), 429, later),
+                "rateLimited: too many (status 429)",
+                Some("not to come back before 2026-11-24T11:00:00Z"),
+                true,
+            ),
+            (
+                failed(kind("rateLimited", "paused, see https://u.example/unpause"), 429, None),
+                "https://u.example/unpause",
+                None,
+                true,
+            ),
+            (
+                failed(kind("rateLimited", "busy"), 503, later),
+                "busy (status 503)",
+                Some("2026-11-24T11:00:00Z"),
+                false,
+            ),
+            (failed(kind("serverInternal", "oops"), 500, None), "oops", None, false),
+            (
+                failed(kind("caa", "forbidden"), 403, None),
+                "caa",
+                Some("CAA record"),
+                true,
+            ),
+            (
+                failed(kind("rejectedIdentifier", "no"), 400, None),
+                "rejectedIdentifier: no",
+                None,
+                true,
+            ),
+            (failed(kind("badCSR", "no"), 400, None), "badCSR: no", None, true),
+            (
+                failed(kind("unauthorized", "no"), 403, None),
+                "unauthorized: no",
+                None,
+                true,
+            ),
+            (
+                failed(kind("unsupportedIdentifier", "no"), 400, None),
+                "unsupported",
+                None,
+                true,
+            ),
+            (
+                failed(kind("invalidProfile", "no"), 400, None),
+                "invalidProfile",
+                Some("`--profile`"),
+                true,
+            ),
+            (
+                failed(kind("externalAccountRequired", "no"), 403, None),
+                "externalAccountRequired",
+                Some("`--eab-key-id` and `--eab-hmac-key-file`"),
+                true,
+            ),
+            (
+                failed(Cause::ExternalAccountRequired, 200, None),
+                "wants an external account",
+                Some("`--eab-key-id`"),
+                true,
+            ),
+            (
+                failed(kind("accountDoesNotExist", "no"), 400, None),
+                "accountDoesNotExist",
+                Some("remove `acme-1.json` from the Secret `home/kube-lego-account`:"),
+                true,
+            ),
+            (
+                failed(kind("userActionRequired", "agree to https://t.example"), 403, None),
+                "https://t.example",
+                Some("somebody"),
+                true,
+            ),
+            (
+                failed(problem("{}"), 400, None),
+                "no reason was given (status 400)",
+                None,
+                true,
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(message), "{text}");
+            assert_eq!(error.is_permanent(), permanent, "{text}");
+            match (error.hint(), hint) {
+                (Some(said), Some(words)) => assert!(said.contains(words), "{text}: {said}"),
+                (said, wanted) => assert_eq!(said.as_deref(), wanted, "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_invalid_order_names_each_host_and_only_else_its_own_problem() {
+        let host = |host: &str| HostProblem {
+            host: host.into(),
+            kind: "connection".into(),
+            detail: "refused".into(),
+        };
+        let order = Some(Problem {
+            kind: "unauthorized".into(),
+            detail: "failed".into(),
+            status: Some(403),
+            hosts: Vec::new(),
+        });
+        for (hosts, order, expected) in [
+            (
+                vec![host("a.example"), host("b.example")],
+                order.clone(),
+                "the order is `invalid`: a.example: connection: refused; b.example: connection: refused",
+            ),
+            (
+                vec![],
+                order,
+                "the order is `invalid`: unauthorized: failed (status 403)",
+            ),
+            (vec![], None, "the order is `invalid`"),
+        ] {
+            assert_eq!(Cause::Invalid { hosts, order }.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn gone_is_what_the_authority_does_not_know() {
+        assert!(failed(problem(r#"{"detail":"no such order"}"#), 404, None).is_gone());
+        assert!(!failed(problem(r#"{"detail":"no"}"#), 403, None).is_gone());
+    }
+}

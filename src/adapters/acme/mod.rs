@@ -1,0 +1,457 @@
+//! An ACME authority (RFC 8555): the only user of `instant_acme`.
+//!
+//! What the library does not do is done around it: the directory is read and checked before anything else, a refused
+//! nonce repeats the whole call (the nonce is inside the signature), a server in trouble is asked again until the
+//! deadline, and an order is taken up in whatever state it is.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use instant_acme as library;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::decide::directory::Directory;
+use crate::decide::inspection::CertificateId;
+use crate::decide::name::DnsName;
+use crate::decide::observed::RenewalWindow;
+
+/// Calls the library, and calls again while the authority refuses the nonce (RFC 8555 section 6.5): the nonce is inside
+/// the signature, so it is the library's whole call that is repeated. A call that was refused has changed nothing.
+///
+/// A macro, since the repeated expression borrows: an async closure that lends cannot be shown to be `Send`.
+macro_rules! call {
+    ($caller:expr, $operation:expr, $url:expr, $attempt:expr) => {{
+        let mut round = 0;
+        loop {
+            round += 1;
+            let called = $crate::adapters::acme::http::watched($attempt).await;
+            if let Some(result) = $caller.judge(round, $operation, $url, called) {
+                break result;
+            }
+        }
+    }};
+}
+
+mod directory;
+mod error;
+mod http;
+mod order;
+
+pub use error::{AcmeError, Cause, HostProblem, Problem};
+pub use http::{CaBundle, Proxy};
+pub use order::{Order, OrderState};
+
+use directory::DirectoryFacts;
+use error::listed;
+use http::{Exchange, Http};
+
+/// The library repeats a refused nonce twice by itself; Pebble refuses 5 % of all on purpose, and RFC 8555 section 6.5
+/// sets no bound. Ten rounds of three: with every second nonce refused, one call in 10^9 still fails.
+const NONCE_ROUNDS: usize = 10;
+/// The pause before the second look at an order; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause that nobody asked for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Which authority, and how to reach and use it.
+#[derive(Clone, Debug)]
+pub struct AuthoritySettings {
+    /// The directory.
+    pub directory: Directory,
+    /// What to trust instead of the compiled-in roots.
+    pub ca_bundle: Option<CaBundle>,
+    /// A proxy on the way.
+    pub proxy: Option<Proxy>,
+    /// The profile of every order; none leaves the choice to the authority.
+    pub profile: Option<String>,
+    /// Whom the authority may write to (RFC 8555 section 7.3).
+    pub email: Option<String>,
+    /// Who the authority already knows us as (RFC 8555 section 7.3.4).
+    pub external_account: Option<ExternalAccount>,
+    /// Where the account is stored, for hints: a phrase such as "`acme-12.json` from the Secret `kube-lego/kube-lego-account`".
+    pub account_entry: String,
+}
+
+/// A key that an authority's website gave out (RFC 8555 section 7.3.4). Its `Debug` does not show it.
+#[derive(Clone)]
+pub struct ExternalAccount {
+    key_id: String,
+    hmac_key: Vec<u8>,
+}
+
+impl ExternalAccount {
+    /// From the key's id and its base64url text, as authorities hand it out: padding, blanks around it and the two
+    /// characters of plain base64 are forgiven. The error never quotes the key.
+    pub fn parse(key_id: &str, hmac_key: &str) -> Result<Self, String> {
+        let text = hmac_key
+            .trim()
+            .trim_end_matches('=')
+            .replace('+', "-")
+            .replace('/', "_");
+        match URL_SAFE_NO_PAD.decode(text) {
+            Ok(hmac_key) if !hmac_key.is_empty() => Ok(Self {
+                key_id: key_id.trim().to_owned(),
+                hmac_key,
+            }),
+            Ok(_) => Err("the external account's key is empty".into()),
+            Err(_) => Err("the external account's key is not base64url".into()),
+        }
+    }
+}
+
+impl fmt::Debug for ExternalAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExternalAccount")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An authority whose directory answered.
+#[derive(Clone)]
+pub struct Authority {
+    settings: AuthoritySettings,
+    http: Http,
+    facts: DirectoryFacts,
+    caller: Caller,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Authority")
+            .field(&self.settings.directory.url())
+            .finish()
+    }
+}
+
+impl Authority {
+    /// Reads and checks the directory (RFC 8555 section 7.1.1). Nothing else is asked for.
+    pub async fn reach(settings: AuthoritySettings) -> Result<Self, AcmeError> {
+        let url = settings.directory.url();
+        let fail = |cause| AcmeError::new("read the directory", url, cause);
+        let http = Http::new(settings.ca_bundle.as_ref(), settings.proxy.as_ref()).map_err(fail)?;
+        let answer = http.get(url).await.map_err(fail)?;
+        let exchange = answer.exchange();
+        let facts = directory::read(answer).map_err(|cause| fail(cause).after(Some(&exchange)))?;
+        let caller = Caller {
+            account_entry: settings.account_entry.as_str().into(),
+        };
+        Ok(Self {
+            settings,
+            http,
+            facts,
+            caller,
+        })
+    }
+
+    /// The directory's URL.
+    pub fn url(&self) -> &str {
+        self.settings.directory.url()
+    }
+
+    /// Whether it gives renewal information (RFC 9773).
+    pub fn has_renewal_information(&self) -> bool {
+        self.facts.renewal_info.is_some()
+    }
+
+    /// The terms that [`Authority::register`] agrees to (RFC 8555 section 7.1.1), where the directory names them.
+    pub fn terms_of_service(&self) -> Option<&str> {
+        self.facts.meta.terms_of_service.as_deref()
+    }
+
+    /// Whether the directory lists the profile of the settings; the error lists what there is. Costs no request.
+    pub fn check_profile(&self) -> Result<(), AcmeError> {
+        let profiles = &self.facts.meta.profiles;
+        match &self.settings.profile {
+            Some(profile) if !profiles.contains_key(profile) => {
+                let cause = Cause::UnknownProfile {
+                    profile: profile.clone(),
+                    known: listed(profiles.keys().map(String::as_str)),
+                };
+                Err(AcmeError::new("use the profile", self.url(), cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes up a stored account: what [`Authority::register`] gave to be stored. Whether the authority still knows
+    /// it is found out by the first order.
+    pub async fn open(&self, credentials: &[u8]) -> Result<Account, AcmeError> {
+        let operation = "open the stored account";
+        let fail = |cause| AcmeError::new(operation, self.url(), cause).of_account(&self.settings.account_entry);
+        let stored = StoredAccount::read(credentials, self.url()).map_err(fail)?;
+        let opened = call!(self.caller, operation, self.url(), {
+            let builder = library::Account::builder_with_http(Box::new(self.http.clone()));
+            let key = stored.credentials.private_key().clone_key();
+            builder.from_parts(stored.id.clone(), key, self.url().to_owned())
+        });
+        let inner = opened.map_err(|error| match error.cause() {
+            Cause::Other(words) if words == &library::Error::KeyRejected.to_string() => {
+                fail(Cause::Credentials("its key is no P-256 key".into()))
+            }
+            _ => error,
+        })?;
+        Ok(self.account(inner))
+    }
+
+    /// Registers a new account (RFC 8555 section 7.3), agreeing to the terms of service; returns what to store.
+    ///
+    /// What is returned holds the account's private key.
+    pub async fn register(&self) -> Result<(Account, Vec<u8>), AcmeError> {
+        let operation = "register an account";
+        let fail = |cause| AcmeError::new(operation, self.url(), cause);
+        let external = &self.settings.external_account;
+        if self.facts.meta.external_account_required && external.is_none() {
+            return Err(fail(Cause::ExternalAccountRequired));
+        }
+        let external = external
+            .as_ref()
+            .map(|known| library::ExternalAccountKey::new(known.key_id.clone(), &known.hmac_key));
+        let contact = self.settings.email.as_ref().map(|email| format!("mailto:{email}"));
+        let contact: Vec<&str> = contact.as_deref().into_iter().collect();
+        let new = library::NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        // A repeated call makes a new key: the one whose nonce was refused has no account.
+        let created = call!(self.caller, operation, self.url(), {
+            let builder = library::Account::builder_with_http(Box::new(self.http.clone()));
+            builder.create(&new, self.url().to_owned(), external.as_ref())
+        });
+        let (inner, credentials) = created?;
+        let stored = serde_json::to_vec(&credentials).map_err(|_| fail(Cause::Other("it cannot be written".into())))?;
+        Ok((self.account(inner), stored))
+    }
+
+    /// When the authority suggests to renew a certificate (RFC 9773 section 4.2). Needs no account.
+    pub async fn renewal_window(&self, id: &CertificateId) -> Result<RenewalWindow, AcmeError> {
+        let operation = "read the renewal information";
+        let Some(base) = &self.facts.renewal_info else {
+            return Err(AcmeError::new(operation, self.url(), Cause::NoRenewalInfo));
+        };
+        let url = format!("{}/{id}", base.trim_end_matches('/'));
+        let fail = |cause| AcmeError::new(operation, &url, cause);
+        let answer = self.http.get(&url).await.map_err(fail)?;
+        let exchange = answer.exchange();
+        directory::renewal_window(answer).map_err(|cause| fail(cause).after(Some(&exchange)))
+    }
+
+    fn account(&self, inner: library::Account) -> Account {
+        Account {
+            inner,
+            caller: self.caller.clone(),
+            directory: self.url().into(),
+            gives_renewal_information: self.has_renewal_information(),
+        }
+    }
+}
+
+/// The two parts of the stored JSON that the library keeps to itself, and the rest.
+struct StoredAccount {
+    id: String,
+    credentials: library::AccountCredentials,
+}
+
+impl StoredAccount {
+    fn read(bytes: &[u8], directory: &str) -> Result<Self, Cause> {
+        #[derive(Deserialize)]
+        struct Open {
+            id: String,
+            directory: Option<String>,
+        }
+        // serde_json's words quote the text, and the text holds a key: only where.
+        let refuse = |error: serde_json::Error| {
+            Cause::Credentials(format!("no account at line {} column {}", error.line(), error.column()))
+        };
+        let open: Open = serde_json::from_slice(bytes).map_err(refuse)?;
+        let credentials = serde_json::from_slice(bytes).map_err(refuse)?;
+        match open.directory {
+            Some(other) if other != directory => Err(Cause::Credentials(format!("it belongs to `{other}`"))),
+            _ => Ok(Self {
+                id: open.id,
+                credentials,
+            }),
+        }
+    }
+}
+
+/// An account (RFC 8555 section 7.1.2). Cheap to clone; its key is never shown.
+#[derive(Clone)]
+pub struct Account {
+    inner: library::Account,
+    caller: Caller,
+    directory: Arc<str>,
+    gives_renewal_information: bool,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Account").field(&self.url()).finish()
+    }
+}
+
+impl Account {
+    /// The account's URL.
+    pub fn url(&self) -> &str {
+        self.inner.id()
+    }
+
+    /// The thumbprint of its key (RFC 7638), base64url: the second half of every answer to HTTP-01.
+    pub fn thumbprint(&self) -> &str {
+        self.inner.key_thumbprint()
+    }
+
+    /// Creates an order (RFC 8555 section 7.4), or gets a pending one of the same names, as the authority likes.
+    ///
+    /// `replaces` names the certificate that this one follows (RFC 9773 section 5). Where the authority refuses it,
+    /// the order is made without: [`Order::replaces_refused`] says so.
+    pub async fn order(
+        &self,
+        names: &[DnsName],
+        profile: Option<&str>,
+        replaces: Option<&CertificateId>,
+    ) -> Result<Order, AcmeError> {
+        let replaces = replaces.filter(|_| self.gives_renewal_information);
+        match self.create_order(names, profile, replaces).await {
+            Err(error) if replaces.is_some() && refuses_replaces(error.cause()) => {
+                let mut order = self.create_order(names, profile, None).await?;
+                order.set_replaces_refused(error);
+                Ok(order)
+            }
+            created => created,
+        }
+    }
+
+    async fn create_order(
+        &self,
+        names: &[DnsName],
+        profile: Option<&str>,
+        replaces: Option<&CertificateId>,
+    ) -> Result<Order, AcmeError> {
+        let identifiers: Vec<_> = names
+            .iter()
+            .map(|name| library::Identifier::Dns(name.as_str().to_owned()))
+            .collect();
+        let mut new = library::NewOrder::new(&identifiers);
+        if let Some(profile) = profile {
+            new = new.profile(profile);
+        }
+        if let Some(id) = replaces {
+            new = new.replaces(library::CertificateIdentifier {
+                authority_key_identifier: URL_SAFE_NO_PAD.encode(&id.authority_key_identifier).into(),
+                serial: URL_SAFE_NO_PAD.encode(&id.serial).into(),
+            });
+        }
+        let operation = format!("create an order for {}", summary(names));
+        let inner = call!(self.caller, &operation, &self.directory, self.inner.new_order(&new))?;
+        Ok(Order::new(inner, self.caller.clone()))
+    }
+
+    /// Takes up an order by its URL, in whatever state it is. [`AcmeError::is_gone`] where there is none any more.
+    pub async fn resume(&self, url: &str) -> Result<Order, AcmeError> {
+        let inner = call!(self.caller, "resume the order", url, self.inner.order(url.to_owned()))?;
+        Ok(Order::new(inner, self.caller.clone()))
+    }
+}
+
+/// Whether an order was refused for what it replaces, as far as one can know: the certificate was replaced already
+/// (409), is unknown (Pebble: 500), another account's, or the answer does not repeat the field (RFC 9773 section 5).
+fn refuses_replaces(cause: &Cause) -> bool {
+    match cause {
+        Cause::Problem(problem) => {
+            problem.status == Some(409)
+                || matches!(
+                    problem.kind.as_str(),
+                    "alreadyReplaced" | "malformed" | "serverInternal" | "unauthorized" | "conflict"
+                )
+        }
+        Cause::Other(words) => words.contains("replaces field mismatch"),
+        _ => false,
+    }
+}
+
+/// How the library is called: what is common to all its calls.
+#[derive(Clone)]
+struct Caller {
+    account_entry: Arc<str>,
+}
+
+impl Caller {
+    /// What one round of [`call!`] came to; nothing where it is to be repeated.
+    fn judge<T>(
+        &self,
+        round: usize,
+        operation: &str,
+        url: &str,
+        (result, exchange): (Result<T, library::Error>, Option<Exchange>),
+    ) -> Option<Result<T, AcmeError>> {
+        let cause = match result {
+            Ok(value) => return Some(Ok(value)),
+            Err(error) => Cause::from(error),
+        };
+        let refused = matches!(&cause, Cause::Problem(problem) if problem.kind == "badNonce");
+        if refused && round < NONCE_ROUNDS {
+            log::debug!("asking again, the nonce was refused: cannot {operation}");
+            return None;
+        }
+        let error = AcmeError::new(operation, url, cause).after(exchange.as_ref());
+        Some(Err(error.of_account(&self.account_entry)))
+    }
+}
+
+/// What is left of the time in which something that is not there yet may be asked for again.
+struct Patience {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Waits before the next look, as long as the authority asked for (RFC 8555 section 7.5.1). Returns the failure
+    /// of the last look where it is permanent, or where the next look would be behind the deadline.
+    async fn rest(&mut self, failure: AcmeError) -> Result<(), AcmeError> {
+        if failure.is_permanent() {
+            return Err(failure);
+        }
+        let asked = failure
+            .retry_after()
+            .map(|moment| moment.duration_since(Timestamp::now()));
+        let wait = match asked {
+            // A moment that has passed is no negative wait, and "now" gets no storm of requests.
+            Some(asked) => Duration::try_from(asked).unwrap_or_default().max(FIRST_PAUSE),
+            None => self.pause,
+        };
+        let next = Instant::now() + wait;
+        if next > self.deadline {
+            return Err(failure);
+        }
+        log::debug!("looking again in {} ms: {failure}", wait.as_millis());
+        tokio::time::sleep_until(next).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+/// Names in a sentence: all of a few, else the first and how many more.
+fn summary(names: &[DnsName]) -> String {
+    let shown = listed(names.iter().take(3).map(DnsName::as_str));
+    match names.len().saturating_sub(3) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,610 @@
+//! Against a scripted TLS server, and against a real Pebble where there is one.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::decide::inspection::{Inspection, inspect};
+
+use super::*;
+
+/// A private authority's TLS: its root in PEM, a certificate for 127.0.0.1 and its key.
+struct Tls {
+    root: String,
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+fn tls() -> Tls {
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.distinguished_name.push(DnType::CommonName, "test root");
+    let root_key = KeyPair::generate().expect("a key");
+    let root_certificate = root.self_signed(&root_key).expect("a root");
+    let issuer = Issuer::new(root, root_key);
+    let key = KeyPair::generate().expect("a key");
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let leaf = CertificateParams::new(names).expect("names");
+    Tls {
+        root: root_certificate.pem(),
+        certificate: leaf.signed_by(&key, &issuer).expect("a certificate"),
+        key,
+    }
+}
+
+fn settings(url: &str, root: Option<&str>) -> AuthoritySettings {
+    AuthoritySettings {
+        directory: url.parse().expect("a directory"),
+        ca_bundle: root.map(|pem| CaBundle {
+            name: "roots.pem".into(),
+            // Two certificates, ours last: all of a bundle count.
+            pem: format!("{}{pem}", tls().root).into(),
+        }),
+        proxy: None,
+        profile: None,
+        email: None,
+        external_account: None,
+        account_entry: "`acme-1.json` from the Secret `home/kube-lego-account`".into(),
+    }
+}
+
+/// Serves one answer over TLS to everybody; returns the directory's URL.
+fn serve(tls: &Tls, answer: Vec<u8>) -> String {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = vec![CertificateDer::from(tls.certificate.der().to_vec())];
+    let key = PrivateKeyDer::try_from(tls.key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for tcp in listener.incoming().flatten() {
+            let connection = ServerConnection::new(config.clone()).expect("a connection");
+            let mut stream = StreamOwned::new(connection, tcp);
+            let mut request = [0; 4096];
+            // The client may go away in the middle of anything.
+            if stream.read(&mut request).is_ok() {
+                let _ = stream.write_all(&answer);
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    format!("https://127.0.0.1:{port}/dir")
+}
+
+fn answer(head: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+const DIRECTORY: &str = r#"{"newNonce":"https://127.0.0.1:1/n","newAccount":"https://127.0.0.1:1/a","newOrder":"https://127.0.0.1:1/o","meta":{"externalAccountRequired":true,"profiles":{"short":"s","classic":"c"}}}"#;
+
+#[tokio::test]
+async fn reaching_an_authority_or_saying_why_not() {
+    let tls = tls();
+    let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(2 << 20)).into_bytes();
+    for (answer, words, hint) in [
+        (
+            answer("503 Service Unavailable\r\nRetry-After: 120", "<html>\n down"),
+            "the server answered 503 Service Unavailable: `<html> down`",
+            Some("not to come back before 20"),
+        ),
+        (
+            answer("200 OK", "<!doctype html>"),
+            "the answer is not JSON: `<!doctype html>`",
+            None,
+        ),
+        (answer("404 Not Found", ""), "the server answered 404 Not Found", None),
+        (
+            answer("301 Moved Permanently\r\nLocation: https://b.example/", ""),
+            "301 Moved Permanently: `https://b.example/`",
+            None,
+        ),
+        (endless, "the answer is longer than 1048576 bytes", None),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{".to_vec(),
+            "the answer broke off",
+            Some("way out"),
+        ),
+        (b"SSH-2.0\r\n".to_vec(), "invalid HTTP", Some("way out")),
+    ] {
+        let url = serve(&tls, answer);
+        let error = Authority::reach(settings(&url, Some(&tls.root)))
+            .await
+            .expect_err(words);
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("cannot read the directory at `{url}`: ")),
+            "{text}"
+        );
+        assert!(text.contains(words), "{text}");
+        match (error.hint(), hint) {
+            (Some(said), Some(words)) => assert!(said.contains(words), "{text}: {said}"),
+            (said, wanted) => assert_eq!(said.as_deref(), wanted, "{text}"),
+        }
+    }
+    let url = serve(&tls, answer("200 OK", DIRECTORY));
+    let mut settings = settings(&url, Some(&tls.root));
+    let authority = Authority::reach(settings.clone()).await.expect("a directory");
+    authority.check_profile().expect("no profile is asked for");
+    let error = authority.register().await.map(drop).expect_err("no external account");
+    assert!(matches!(error.cause(), Cause::ExternalAccountRequired), "{error}");
+    settings.profile = Some("long".into());
+    let authority = Authority::reach(settings).await.expect("a directory");
+    let error = authority.check_profile().expect_err("no such profile").to_string();
+    assert!(error.contains("no profile `long`, but `classic`, `short`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_or_not_there() {
+    let tls = tls();
+    let url = serve(&tls, answer("200 OK", DIRECTORY));
+    let error = Authority::reach(settings(&url, None)).await.expect_err("no bundle");
+    assert!(
+        error.to_string().contains("is not trusted: its issuer is not known"),
+        "{error}"
+    );
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("`--ca-bundle`")),
+        "{error}"
+    );
+    assert!(error.is_permanent());
+
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}/dir", free.local_addr().expect("an address"));
+    drop(free);
+    let error = Authority::reach(settings(&url, None)).await.expect_err("nobody there");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+    assert!(!error.is_permanent());
+}
+
+/// What a proxy does with a connection.
+#[derive(Clone)]
+enum Relay {
+    All,
+    Nothing,
+    /// Everything but one answer: counts down what comes from the server, and cuts the line at zero.
+    But(Arc<AtomicI64>),
+}
+
+/// A proxy, and what it was asked.
+fn proxy(relays: Relay) -> (Proxy, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (seen, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut reader = BufReader::new(client.try_clone().expect("a socket"));
+            let mut head = String::new();
+            while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+            let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let _ = seen.send(head);
+            relay(client, &target, &relays);
+        }
+    });
+    let proxy = Proxy {
+        url: format!("http://user:PASS@{address}"),
+        exempt: String::new(),
+    };
+    (proxy, receiver)
+}
+
+fn relay(mut client: TcpStream, target: &str, relays: &Relay) {
+    if let Relay::Nothing = relays {
+        let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+        return;
+    }
+    let mut server = TcpStream::connect(target).expect("the target");
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer");
+    let (mut from, mut to) = (
+        client.try_clone().expect("a socket"),
+        server.try_clone().expect("a socket"),
+    );
+    thread::spawn(move || std::io::copy(&mut from, &mut to));
+    let relays = relays.clone();
+    thread::spawn(move || {
+        let mut buffer = [0; 1 << 16];
+        while let Ok(read @ 1..) = server.read(&mut buffer) {
+            let cut = matches!(&relays, Relay::But(left) if left.fetch_sub(1, Ordering::SeqCst) == 0);
+            if cut || client.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    });
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_to_connect_and_is_named_where_it_refuses() {
+    let tls = tls();
+    let url = serve(&tls, answer("200 OK", DIRECTORY));
+    let mut settings = settings(&url, Some(&tls.root));
+    let (through, seen) = proxy(Relay::All);
+    settings.proxy = Some(through);
+    Authority::reach(settings.clone()).await.expect("a directory");
+    let head = seen.recv().expect("a request");
+    assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
+    assert!(head.contains("Proxy-Authorization: Basic"), "{head}");
+
+    let (refusing, _seen) = proxy(Relay::Nothing);
+    settings.proxy = Some(refusing);
+    let error = Authority::reach(settings).await.expect_err("a proxy that refuses");
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("through the proxy `127.0.0.1:"), "{text}");
+    assert!(!text.contains("PASS"), "{text}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("`NO_PROXY`")), "{error}");
+}
+
+#[test]
+fn an_external_account_is_read_and_not_shown() {
+    for text in ["-_-_", " +/+/\n", "-_-_=="] {
+        let account = ExternalAccount::parse("kid", text).expect(text);
+        assert_eq!(account.hmac_key, [0xfb, 0xff, 0xbf]);
+        assert_eq!(format!("{account:?}"), r#"ExternalAccount { key_id: "kid", .. }"#);
+    }
+    for text in ["", "SECRET!"] {
+        let message = ExternalAccount::parse("kid", text).expect_err(text);
+        assert!(!message.contains("SECRET"), "{message}");
+    }
+}
+
+#[test]
+fn stored_credentials_are_refused_without_being_shown() {
+    for (bytes, words) in [
+        ("\"SECRET\"", "no account at line 1"),
+        (r#"{"id":"u","key_pkcs8":"SECRET!"}"#, "no account at line 1"),
+        (
+            r#"{"id":"u","key_pkcs8":"AAAA","directory":"https://b.example/"}"#,
+            "belongs to `https://b.example/`",
+        ),
+    ] {
+        let cause = StoredAccount::read(bytes.as_bytes(), "https://a.example/")
+            .map(drop)
+            .expect_err(bytes);
+        assert!(
+            cause.to_string().contains(words) && !cause.to_string().contains("SECRET"),
+            "{cause}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn looking_again_ends_at_the_deadline_with_what_was_last_seen() {
+    let failure = |cause| AcmeError::new("wait", "https://c/o", cause);
+    let mut patience = Patience::until(Instant::now() + Duration::from_millis(600));
+    let mut looks = 1;
+    let last = loop {
+        match patience.rest(failure(Cause::Waiting(OrderState::Pending))).await {
+            Ok(()) => looks += 1,
+            Err(last) => break last,
+        }
+    };
+    assert!(last.to_string().contains("still `pending`"));
+    // At 0 and 250 ms; the third would be at 750.
+    assert_eq!(looks, 2);
+    let mut patience = Patience::until(soon());
+    patience
+        .rest(failure(Cause::TimedOut(30)))
+        .await
+        .expect("a server in trouble");
+    patience.rest(failure(Cause::Retired)).await.expect_err("a refusal");
+    let later = Exchange {
+        status: ::http::StatusCode::OK,
+        retry_after: Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).ok(),
+    };
+    let waiting = failure(Cause::Waiting(OrderState::Processing)).after(Some(&later));
+    patience.rest(waiting).await.expect_err("behind the deadline");
+}
+
+/// Orders are worked on at the same time, in tasks of their own.
+#[test]
+fn everything_can_be_spawned() {
+    fn spawnable<T: Send>(_: &T) {}
+    // Never called: it is enough that it compiles.
+    #[allow(dead_code)]
+    fn all(authority: &Authority, account: &Account, order: &mut Order, id: &CertificateId) {
+        spawnable(&authority.register());
+        spawnable(&authority.open(b""));
+        spawnable(&authority.renewal_window(id));
+        spawnable(&account.order(&[], None, Some(id)));
+        spawnable(&account.resume(""));
+        spawnable(&order.validate(Instant::now()));
+        spawnable(&order.certificate(b"", Instant::now()));
+    }
+}
+
+/// A Pebble of its own, killed at the end.
+struct Pebble {
+    process: Child,
+    folder: PathBuf,
+    url: String,
+    root: String,
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+const NEEDS_PEBBLE: &str = "KUBE_LEGO_ONCE_PEBBLE names no pebble binary";
+
+async fn pebble(environment: &[(&str, &str)], external: bool) -> Pebble {
+    let binary = std::env::var_os("KUBE_LEGO_ONCE_PEBBLE").expect(NEEDS_PEBBLE);
+    let tls = tls();
+    let ports = [0; 4].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let ports = ports.map(|listener| listener.local_addr().expect("an address").port());
+    let folder = std::env::temp_dir().join(format!("kube-lego-once-pebble-{}", ports[0]));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = |name: &str| folder.join(name).to_str().expect("a path").to_owned();
+    let config = serde_json::json!({"pebble": {
+        "listenAddress": format!("127.0.0.1:{}", ports[0]),
+        "managementListenAddress": format!("127.0.0.1:{}", ports[1]),
+        "certificate": path("cert.pem"), "privateKey": path("key.pem"),
+        "httpPort": ports[2], "tlsPort": ports[3], "ocspResponderURL": "",
+        "externalAccountBindingRequired": external,
+        "externalAccountMACKeys": {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"},
+        "domainBlocklist": ["blocked.example"], "retryAfter": {"authz": 1, "order": 1},
+        "keyAlgorithm": "ecdsa",
+        "profiles": {"classic": {"description": "90 days", "validityPeriod": 7_776_000}},
+    }});
+    std::fs::write(path("config.json"), config.to_string()).expect("a file");
+    std::fs::write(path("cert.pem"), tls.certificate.pem()).expect("a file");
+    std::fs::write(path("key.pem"), tls.key.serialize_pem()).expect("a file");
+    let process = Command::new(binary)
+        .args(["-strict", "-config", &path("config.json"), "-dnsserver", "127.0.0.1:1"])
+        .env("PEBBLE_VA_NOSLEEP", "1")
+        .env("PEBBLE_AUTHZREUSE", "0")
+        .env("PEBBLE_CHAIN_LENGTH", "3")
+        .envs(environment.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("pebble");
+    let pebble = Pebble {
+        process,
+        folder,
+        url: format!("https://127.0.0.1:{}/dir", ports[0]),
+        root: tls.root,
+    };
+    for _ in 0..100 {
+        match Authority::reach(settings(&pebble.url, Some(&pebble.root))).await {
+            Ok(_) => return pebble,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    panic!("pebble does not answer");
+}
+
+fn csr(names: &[DnsName]) -> (String, Vec<u8>) {
+    let key = KeyPair::generate().expect("a key");
+    let names: Vec<String> = names.iter().map(DnsName::to_string).collect();
+    let mut request = CertificateParams::new(names).expect("names");
+    request.distinguished_name = rcgen::DistinguishedName::new();
+    let der = request.serialize_request(&key).expect("a CSR").der().to_vec();
+    (key.serialize_pem(), der)
+}
+
+fn names(names: &[&str]) -> Vec<DnsName> {
+    names.iter().map(|name| name.parse().expect("a name")).collect()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+#[tokio::test]
+#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+async fn a_certificate_is_ordered_resumed_and_replaced() {
+    // Refused nonces on most of the calls: one in two.
+    let pebble = pebble(
+        &[("PEBBLE_VA_ALWAYS_VALID", "1"), ("PEBBLE_WFE_NONCEREJECT", "50")],
+        false,
+    )
+    .await;
+    let mut settings = settings(&pebble.url, Some(&pebble.root));
+    settings.email = Some("admin@a.test".into());
+    let authority = Authority::reach(settings).await.expect("a directory");
+    let (registered, stored) = authority.register().await.expect("an account");
+    let account = authority.open(&stored).await.expect("the account");
+    assert_eq!(account.url(), registered.url());
+    assert_eq!(account.thumbprint().len(), 43);
+
+    let names = names(&["a.test", "b.test", "c.test"]);
+    let mut order = account.order(&names, Some("classic"), None).await.expect("an order");
+    assert_eq!(order.state(), OrderState::Pending);
+    order.validate(soon()).await.expect("ready");
+    let mut resumed = account.resume(order.url()).await.expect("the order");
+    assert_eq!(resumed.state(), OrderState::Ready);
+    resumed.validate(soon()).await.expect("still ready");
+    let (key, csr) = csr(&names);
+    let chain = resumed.certificate(&csr, soon()).await.expect("a certificate");
+    // The leaf and three above it, as sent.
+    assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 4);
+    // The other one still believes that the order is ready: finalizing again is refused, and the state decides.
+    assert_eq!(
+        order.certificate(&csr, soon()).await.expect("the same certificate"),
+        chain
+    );
+    let mut again = account.resume(order.url()).await.expect("the order");
+    assert_eq!(again.state(), OrderState::Valid);
+    again.validate(soon()).await.expect("long valid");
+    assert_eq!(again.certificate(&csr, soon()).await.expect("the certificate"), chain);
+
+    let Inspection::Certificate(facts) = inspect(chain.as_bytes(), key.as_bytes()) else {
+        panic!("no certificate: {chain}");
+    };
+    let id = facts.id.expect("an id");
+    let window = authority.renewal_window(&id).await.expect("a window");
+    assert!(facts.not_before < window.start && window.end < facts.not_after);
+    let mut first = account
+        .order(&names, Some("classic"), Some(&id))
+        .await
+        .expect("an order");
+    assert!(first.replaces_refused().is_none());
+    first.validate(soon()).await.expect("ready");
+    first.certificate(&csr, soon()).await.expect("a certificate");
+    let mut second = account
+        .order(&names, Some("classic"), Some(&id))
+        .await
+        .expect("an order");
+    let refused = second.replaces_refused().expect("replaced already").to_string();
+    assert!(refused.contains("alreadyReplaced"), "{refused}");
+    second.validate(soon()).await.expect("ready");
+    let unknown = CertificateId {
+        serial: vec![1, 2, 3],
+        ..id
+    };
+    let third = account
+        .order(&names, Some("classic"), Some(&unknown))
+        .await
+        .expect("an order");
+    println!("{refused}\n{}", third.replaces_refused().expect("unknown certificate"));
+    println!(
+        "{}",
+        authority
+            .renewal_window(&unknown)
+            .await
+            .expect_err("unknown certificate")
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+async fn what_an_authority_refuses_is_said_in_full() {
+    let pebble = pebble(&[("PEBBLE_WFE_NONCEREJECT", "15")], false).await;
+    let authority = Authority::reach(settings(&pebble.url, Some(&pebble.root)))
+        .await
+        .expect("a directory");
+    let (account, stored) = authority.register().await.expect("an account");
+
+    // Nobody resolves these: validation fails for each.
+    let mut order = account
+        .order(&names(&["a.test", "b.test"]), Some("classic"), None)
+        .await
+        .expect("an order");
+    let error = order.validate(soon()).await.expect_err("no DNS");
+    let Cause::Invalid { hosts, .. } = error.cause() else {
+        panic!("{error}");
+    };
+    assert!(!hosts.is_empty() && error.is_permanent(), "{error}");
+    println!("{error}");
+    let (_, request) = csr(&names(&["a.test"]));
+    println!(
+        "{}",
+        order.certificate(&request, soon()).await.expect_err("an invalid order")
+    );
+
+    for (hosts, profile, kind) in [
+        (names(&["blocked.example"]), "classic", "rejectedIdentifier"),
+        (names(&["a.test"]), "long", "invalidProfile"),
+    ] {
+        let error = account
+            .order(&hosts, Some(profile), None)
+            .await
+            .map(drop)
+            .expect_err(kind);
+        assert!(error.to_string().contains(kind) && error.is_permanent(), "{error}");
+        println!("{error}");
+    }
+    let lost = format!("{}-lost", order.url());
+    let error = account.resume(&lost).await.map(drop).expect_err("no such order");
+    assert!(error.is_gone(), "{error}");
+    println!("{error}");
+    let error = account.order(&names(&["*.a.test"]), Some("classic"), None).await;
+    let error = error.expect("an order").validate(soon()).await.expect_err("a wildcard");
+    assert!(matches!(error.cause(), Cause::NoHttpChallenge { .. }), "{error}");
+    println!("{error}");
+
+    // Another Pebble knows nothing of the account: as one that was restarted.
+    let text = String::from_utf8(stored).expect("JSON");
+    let other = self::pebble(&[], false).await;
+    let authority = Authority::reach(settings(&other.url, Some(&other.root)))
+        .await
+        .expect("a directory");
+    let account = authority
+        .open(
+            text.replace(pebble.url.trim_end_matches("/dir"), other.url.trim_end_matches("/dir"))
+                .as_bytes(),
+        )
+        .await
+        .expect("an account");
+    let error = account
+        .order(&names(&["a.test"]), None, None)
+        .await
+        .map(drop)
+        .expect_err("no account");
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.starts_with("remove `acme-1.json`")),
+        "{error}"
+    );
+    println!("{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+async fn an_external_account_is_bound() {
+    let pebble = pebble(&[], true).await;
+    let mut settings = settings(&pebble.url, Some(&pebble.root));
+    let authority = Authority::reach(settings.clone()).await.expect("a directory");
+    let error = authority.register().await.map(drop).expect_err("no external account");
+    assert!(matches!(error.cause(), Cause::ExternalAccountRequired), "{error}");
+    for (key, works) in [
+        ("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W", true),
+        ("AAAA", false),
+    ] {
+        settings.external_account = Some(ExternalAccount::parse("kid-1", key).expect("a key"));
+        let authority = Authority::reach(settings.clone()).await.expect("a directory");
+        let registered = authority.register().await.map(drop);
+        assert_eq!(registered.is_ok(), works);
+        if let Err(error) = registered {
+            println!("{error}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+async fn whichever_answer_is_lost_the_certificate_arrives() {
+    let pebble = pebble(
+        &[("PEBBLE_VA_ALWAYS_VALID", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")],
+        false,
+    )
+    .await;
+    let mut settings = settings(&pebble.url, Some(&pebble.root));
+    let authority = Authority::reach(settings.clone()).await.expect("a directory");
+    let (account, stored) = authority.register().await.expect("an account");
+    let names = names(&["a.test", "b.test"]);
+    let (_, csr) = csr(&names);
+    for lost in 0..12 {
+        let created = account.order(&names, Some("classic"), None).await.expect("an order");
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        settings.proxy = Some(proxy(Relay::But(left.clone())).0);
+        let authority = Authority::reach(settings.clone()).await.expect("a directory");
+        let account = authority.open(&stored).await.expect("the account");
+        let mut order = account.resume(created.url()).await.expect("the order");
+        left.store(lost, Ordering::SeqCst);
+        order.validate(soon()).await.expect("ready");
+        let chain = order.certificate(&csr, soon()).await.expect("a certificate");
+        let unused = left.load(Ordering::SeqCst);
+        println!("answer {lost} lost, {unused} left: {} bytes", chain.len());
+    }
+}
