@@ -2,10 +2,14 @@
 //!
 //! The seam for tests is the client itself, which is a tower service.
 
+mod account;
 mod call;
 mod connect;
 mod error;
 mod ingresses;
+mod keyed_secret;
+mod ledger;
+mod secrets;
 #[cfg(test)]
 mod testing;
 
@@ -14,6 +18,12 @@ use std::sync::Arc;
 pub use connect::{ConnectError, ConnectSettings, in_cluster_namespace};
 pub use error::ClusterError;
 pub use ingresses::Scope;
+pub use secrets::{StoreError, Stored, TlsContent};
+
+/// Under this name the API server records what we write (`metadata.managedFields[].manager`).
+const FIELD_MANAGER: &str = "kube-lego-once";
+/// The label by which people find out whose an object is.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kube-lego-once");
 
 /// A cluster, by its API server. A clone is the same cluster.
 #[derive(Clone)]
