@@ -8,6 +8,7 @@ mod connect;
 mod error;
 mod ingresses;
 mod keyed_secret;
+mod lease;
 mod ledger;
 mod secrets;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use connect::{ConnectError, ConnectSettings, in_cluster_namespace};
 pub use error::ClusterError;
 pub use ingresses::Scope;
+pub use lease::{Held, LeaseError, LeaseWait};
 pub use secrets::{StoreError, Stored, TlsContent};
 
 /// Under this name the API server records what we write (`metadata.managedFields[].manager`).
