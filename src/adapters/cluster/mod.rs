@@ -4,18 +4,24 @@
 
 mod account;
 mod call;
+mod challenge;
 mod connect;
 mod error;
 mod ingresses;
 mod keyed_secret;
 mod lease;
 mod ledger;
+#[cfg(test)]
+mod live;
 mod secrets;
 #[cfg(test)]
 mod testing;
 
 use std::sync::Arc;
 
+use tokio::sync::RwLock;
+
+pub use challenge::{PresentCause, PresentError, Presented};
 pub use connect::{ConnectError, ConnectSettings, in_cluster_namespace};
 pub use error::ClusterError;
 pub use ingresses::Scope;
@@ -32,6 +38,8 @@ const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kube-lego-onc
 pub struct Cluster {
     client: kube::Client,
     server: Arc<str>,
+    /// Held for reading while a challenge object is being created: whoever withdraws waits for the last one.
+    creating: Arc<RwLock<()>>,
 }
 
 impl Cluster {
@@ -44,6 +52,7 @@ impl Cluster {
         Self {
             client,
             server: server.into(),
+            creating: Arc::default(),
         }
     }
 
