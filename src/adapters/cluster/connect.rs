@@ -34,7 +34,7 @@ pub enum ConnectError {
     /// A kubeconfig that was named, or that is in its usual place, is of no use.
     #[error("the kubeconfig of {source_name} cannot be used: {cause}")]
     Kubeconfig {
-        /// Who named it: ``--kubeconfig`, ``KUBECONFIG` or the usual place.
+        /// Who named it: the flag, the environment, or its usual place.
         source_name: String,
         /// What is wrong with it.
         cause: String,
