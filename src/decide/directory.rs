@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The Secret of the home namespace that holds the accounts' keys, a data key per directory.
+pub const ACCOUNT_SECRET: &str = "kube-lego-account";
+
 /// What an authority's certificates are good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -92,6 +95,13 @@ impl Directory {
     /// What its certificates are good for.
     pub fn trust(&self) -> Trust {
         self.trust
+    }
+
+    /// The data key of this directory's account in [`ACCOUNT_SECRET`]: `acme-` and the first 16 hex digits of the URL's SHA-256.
+    pub fn account_key(&self) -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.url.as_bytes());
+        let hex: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("acme-{hex}.json")
     }
 
     fn names() -> String {

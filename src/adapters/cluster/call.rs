@@ -1,0 +1,216 @@
+//! One way to the API server for everybody: a bound on time, an error that names its object, and bodies that stay out of logs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::Resource;
+use kube::api::ListParams;
+use kube::core::Request;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Cluster;
+use super::error::{Cause, ClusterError, cause};
+
+/// For one call with all its retries: kube repeats what was answered with 429, 503 or 504.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+/// Objects in one answer: at a few KiB each, a few MiB.
+const PAGE_SIZE: u32 = 500;
+/// Pages of one list. Nobody has so many objects; a server that repeats itself must end somewhere.
+const PAGES_LIMIT: usize = 10_000;
+/// How often a list is begun anew because its continue token became too old.
+const RESTARTS_LIMIT: usize = 3;
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    List,
+    Create,
+    Update,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    /// The verb as RBAC has it, <https://kubernetes.io/docs/reference/access-authn-authz/authorization/>.
+    pub(super) fn rbac(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What a call is about: enough to ask for it, to name it in an error, and to say which right it needs.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) kind: String,
+    plural: String,
+    group: String,
+    path: String,
+    pub(super) namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Target {
+    pub(super) fn of<K: Resource<DynamicType = ()>>(namespace: Option<&str>, name: Option<&str>) -> Self {
+        Self {
+            kind: K::kind(&()).into_owned(),
+            plural: K::plural(&()).into_owned(),
+            group: K::group(&()).into_owned(),
+            path: K::url_path(&(), namespace),
+            namespace: namespace.map(str::to_owned),
+            name: name.map(str::to_owned),
+        }
+    }
+
+    /// The same collection's object of this name.
+    pub(super) fn named(&self, name: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        Request::new(self.path.clone())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// The resource as `kubectl auth can-i` takes it.
+    pub(super) fn resource(&self) -> String {
+        match self.group.as_str() {
+            "" => self.plural.clone(),
+            group => format!("{}.{group}", self.plural),
+        }
+    }
+
+    /// The kind in the plural, for sentences.
+    pub(super) fn kinds(&self) -> String {
+        match self.kind.as_str() {
+            kind if kind.ends_with("ints") => kind.to_owned(),
+            kind if kind.ends_with("ss") => format!("{kind}es"),
+            kind => format!("{kind}s"),
+        }
+    }
+
+    pub(super) fn object(&self) -> Option<String> {
+        let name = self.name.as_deref()?;
+        Some(match &self.namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.to_owned(),
+        })
+    }
+}
+
+/// A built request, or why there is none.
+pub(super) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "K: DeserializeOwned"))]
+struct Page<K> {
+    #[serde(default)]
+    metadata: ListMeta,
+    items: Option<Vec<K>>,
+}
+
+impl Cluster {
+    /// Sends a request and returns the body of a good answer.
+    pub(super) async fn call_text(&self, verb: Verb, target: &Target, request: Built) -> Result<String, ClusterError> {
+        let fail = |cause| self.error(verb, target, cause);
+        let request = request.map_err(|error| fail(Cause::Other(super::error::chain(&error))))?;
+        log::debug!("{} {}", request.method(), request.uri());
+        match tokio::time::timeout(CALL_LIMIT, self.client.request_text(request)).await {
+            Ok(answer) => answer.map_err(|error| fail(cause(error))),
+            Err(_) => {
+                let seconds = CALL_LIMIT.as_secs();
+                Err(fail(Cause::Transport(format!("no answer within {seconds} s"))))
+            }
+        }
+    }
+
+    /// Sends a request and reads the answer.
+    ///
+    /// Not `Client::request`: that logs the whole body when it cannot be read, and a Secret's body holds a key. For the
+    /// same reason the error says only where reading stopped, never serde_json's own words.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        target: &Target,
+        request: Built,
+    ) -> Result<T, ClusterError> {
+        let text = self.call_text(verb, target, request).await?;
+        serde_json::from_str(&text).map_err(|error| {
+            let place = format!("line {} column {}", error.line(), error.column());
+            self.error(
+                verb,
+                target,
+                Cause::Other(format!("the answer cannot be read at {place}")),
+            )
+        })
+    }
+
+    pub(super) fn error(&self, verb: Verb, target: &Target, cause: Cause) -> ClusterError {
+        ClusterError::new(verb, target.clone(), Arc::clone(&self.server), cause)
+    }
+
+    /// Reads one object.
+    pub(super) async fn get<K: DeserializeOwned>(&self, target: &Target) -> Result<K, ClusterError> {
+        let request = target.request().get(target.name(), &Default::default());
+        self.call(Verb::Get, target, request).await
+    }
+
+    /// Lists a collection page by page; each page becomes what is kept of it before the next one is asked for.
+    ///
+    /// No `resourceVersion` is sent: the answer is the newest (I2 would be worth little with a stale cache).
+    pub(super) async fn list<K: DeserializeOwned, T>(
+        &self,
+        target: &Target,
+        labels: Option<&str>,
+        metadata_only: bool,
+        mut keep: impl FnMut(K) -> Option<T>,
+    ) -> Result<Vec<T>, ClusterError> {
+        let mut kept = Vec::new();
+        let mut restarts = 0;
+        let mut params = ListParams {
+            limit: Some(PAGE_SIZE),
+            label_selector: labels.map(str::to_owned),
+            ..ListParams::default()
+        };
+        for _ in 0..PAGES_LIMIT {
+            let request = if metadata_only {
+                target.request().list_metadata(&params)
+            } else {
+                target.request().list(&params)
+            };
+            match self.call::<Page<K>>(Verb::List, target, request).await {
+                Ok(page) => {
+                    kept.extend(page.items.into_iter().flatten().filter_map(&mut keep));
+                    match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) => params.continue_token = Some(token),
+                        None => return Ok(kept),
+                    }
+                }
+                // The pages so far belong to a state that is gone: all of them are read again.
+                Err(error) if error.is_expired() && params.continue_token.is_some() && restarts < RESTARTS_LIMIT => {
+                    log::debug!("{error}; listing from the start");
+                    restarts += 1;
+                    kept.clear();
+                    params.continue_token = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let why = format!("the list has no end after {PAGES_LIMIT} pages");
+        Err(self.error(Verb::List, target, Cause::Other(why)))
+    }
+}

@@ -1,0 +1,85 @@
+//! Secrets of our own in the home namespace: a data key an entry, each read and written by itself.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::decide::observed::Read;
+
+use super::call::{Target, Verb};
+use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
+
+impl Cluster {
+    /// All data of a Secret.
+    pub(super) async fn read_data(&self, namespace: &str, name: &str) -> Read<BTreeMap<String, ByteString>> {
+        let target = Target::of::<Secret>(Some(namespace), Some(name));
+        match self.get::<Secret>(&target).await {
+            Ok(secret) => Read::Found(secret.data.unwrap_or_default()),
+            Err(error) if error.is_not_found() => Read::Absent,
+            Err(error) => Read::Unknown(error.to_string()),
+        }
+    }
+
+    /// Writes one data key and touches no other; makes the Secret where there is none.
+    pub(super) async fn write_key(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        value: Vec<u8>,
+    ) -> Result<(), ClusterError> {
+        let value = ByteString(value);
+        let patch = json!({"data": {key: value}});
+        match self.patch_secret(namespace, name, &patch).await {
+            Err(error) if error.is_not_found() => {}
+            done => return done,
+        }
+        let target = Target::of::<Secret>(Some(namespace), None);
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some([MANAGED_BY].map(|(key, value)| (key.into(), value.into())).into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".into()),
+            data: Some(BTreeMap::from([(key.to_owned(), value)])),
+            ..Secret::default()
+        };
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        let request = serde_json::to_vec(&secret)
+            .map_err(kube::core::request::Error::SerializeBody)
+            .and_then(|body| target.request().create(&params, body));
+        match self.call_text(Verb::Create, &target.named(name), request).await {
+            // Somebody made it in between: now it can be patched.
+            Err(error) if error.is_conflict() => self.patch_secret(namespace, name, &patch).await,
+            done => done.map(drop),
+        }
+    }
+
+    /// Removes one data key and touches no other. That it is not there is success.
+    pub(super) async fn remove_key(&self, namespace: &str, name: &str, key: &str) -> Result<(), ClusterError> {
+        let patch = json!({"data": {key: Value::Null}});
+        match self.patch_secret(namespace, name, &patch).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn patch_secret(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError> {
+        let target = Target::of::<Secret>(Some(namespace), Some(name));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let request = target.request().patch(name, &params, &Patch::Merge(patch));
+        self.call_text(Verb::Patch, &target, request).await.map(drop)
+    }
+}
