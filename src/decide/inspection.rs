@@ -256,3 +256,136 @@ pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp)
     }
     Ok(facts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{certificate, days, now};
+    use super::*;
+
+    fn facts(inspection: Inspection) -> CertificateFacts {
+        match inspection {
+            Inspection::Certificate(facts) => *facts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_are_read() {
+        let (chain, key) = certificate(
+            &["B.example", "a.example"],
+            "Test CA",
+            now() - days(1),
+            now() + days(89),
+        );
+        let facts = facts(inspect(chain.as_bytes(), key.as_bytes()));
+        assert_eq!(facts.names, ["a.example", "b.example"]);
+        assert_eq!((facts.not_before, facts.not_after), (now() - days(1), now() + days(89)));
+        assert_eq!(facts.issuer, "Test CA");
+        assert_eq!(facts.key, KeyMatch::Matches);
+        assert!(facts.id.is_some());
+    }
+
+    #[test]
+    fn what_no_server_could_serve_is_unreadable_and_says_why() {
+        let (chain, key) = certificate(&["a.example"], "Test CA", now(), now() + days(90));
+        for (name, chain, key, expected) in [
+            ("no certificate", "", key.as_str(), "`tls.crt` is empty"),
+            ("no key", chain.as_str(), "", "`tls.key` is empty"),
+            ("words", "hello", key.as_str(), "`tls.crt` has no certificate"),
+            (
+                "a key as certificate",
+                key.as_str(),
+                key.as_str(),
+                "`tls.crt` has no certificate",
+            ),
+            (
+                "a certificate as key",
+                chain.as_str(),
+                chain.as_str(),
+                "`tls.key` has no private key",
+            ),
+            (
+                "not DER",
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                key.as_str(),
+                "is none",
+            ),
+            ("cut off", &chain[..100], key.as_str(), "`tls.crt`"),
+        ] {
+            match inspect(chain.as_bytes(), key.as_bytes()) {
+                Inspection::Unreadable(why) => assert!(why.contains(expected), "{name}: {why}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert_eq!(inspect(b"", b""), Inspection::Empty);
+    }
+
+    #[test]
+    fn other_blocks_are_skipped_and_the_first_certificate_is_the_leaf() {
+        let (chain, key) = certificate(&["a.example"], "Test CA", now(), now() + days(90));
+        let key_with_parameters =
+            format!("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{key}");
+        let crowded = format!("# a comment\n{key}{chain}");
+        let facts = facts(inspect(crowded.as_bytes(), key_with_parameters.as_bytes()));
+        assert_eq!(facts.names, ["a.example"]);
+        assert_eq!(facts.key, KeyMatch::Matches);
+    }
+
+    #[test]
+    fn another_certificates_key_differs() {
+        let (chain, _) = certificate(&["a.example"], "Test CA", now(), now() + days(90));
+        let (_, key) = certificate(&["a.example"], "Test CA", now(), now() + days(90));
+        assert_eq!(facts(inspect(chain.as_bytes(), key.as_bytes())).key, KeyMatch::Differs);
+    }
+
+    #[test]
+    fn what_an_authority_sends_is_checked_before_it_is_stored() {
+        let (chain, key) = certificate(&["a.example", "b.example"], "Test CA", now(), now() + days(90));
+        let (other_chain, other_key) = certificate(&["a.example", "b.example"], "Test CA", now(), now() + days(90));
+        let leaf_end = chain.find("-----END CERTIFICATE-----").expect("a leaf") + "-----END CERTIFICATE-----\n".len();
+        let other_issuer = &other_chain[other_chain.rfind("-----BEGIN").expect("an issuer")..];
+        let forged = format!("{}{other_issuer}", &chain[..leaf_end]);
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (name, chain, key, hosts, at, expected) in [
+            ("good", &chain, &key, names(&["a.example", "b.example"]), now(), None),
+            (
+                "a name is missing",
+                &chain,
+                &key,
+                names(&["c.example"]),
+                now(),
+                Some("lacks `c.example`"),
+            ),
+            (
+                "another key",
+                &chain,
+                &other_key,
+                names(&["a.example"]),
+                now(),
+                Some("another key"),
+            ),
+            (
+                "over",
+                &chain,
+                &key,
+                names(&["a.example"]),
+                now() + days(91),
+                Some("ended"),
+            ),
+            (
+                "signed by somebody of the same name",
+                &forged,
+                &key,
+                names(&["a.example"]),
+                now(),
+                Some("signature"),
+            ),
+        ] {
+            match (verify_issued(chain.as_bytes(), key.as_bytes(), &hosts, at), expected) {
+                (Ok(_), None) => {}
+                (Err(why), Some(expected)) => assert!(why.contains(expected), "{name}: {why}"),
+                (got, _) => panic!("{name}: {got:?}"),
+            }
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! Pure: values in, values out. No client, clock, randomness, environment, file, socket or printing in here.
 
+pub mod checks;
 pub mod desired;
 pub mod directory;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod inspection;
 pub mod ledger;
 pub mod name;

@@ -415,3 +415,123 @@ fn challenge_rule(host: &DnsName, row: &Controller) -> networking::IngressRule {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(secret: usize, host: &str) -> Route {
+        Route {
+            class: ClassName::Spec("contour".into()),
+            host: host.parse().expect("a host"),
+            secret: SecretRef::new("web", format!("s{secret:03}")),
+        }
+    }
+
+    fn home() -> Home {
+        Home {
+            namespace: "kube-lego".into(),
+            run: "r1".parse().expect("an id"),
+            owner: None,
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_full_before_the_next_begins_and_holds_whole_certificates() {
+        let routes: BTreeSet<Route> = (0..150)
+            .flat_map(|n| [route(n, &format!("a{n}.example")), route(n, &format!("b{n}.example"))])
+            .collect();
+        let chunks = chunks(&routes);
+        let sizes: Vec<_> = chunks.iter().map(|chunk| chunk.routes.len()).collect();
+        assert_eq!(sizes, [200, 100]);
+        assert!(chunks[0].secrets().is_disjoint(&chunks[1].secrets()));
+    }
+
+    #[test]
+    fn halving_ends_with_each_certificate_alone() {
+        let routes: BTreeSet<Route> = (0..7).map(|n| route(n, &format!("a{n}.example"))).collect();
+        let mut open = chunks(&routes);
+        let mut alone = 0;
+        while let Some(chunk) = open.pop() {
+            match chunk.halve() {
+                Some((left, right)) => open.extend([left, right]),
+                None => alone += 1,
+            }
+        }
+        assert_eq!(alone, 7);
+    }
+
+    #[test]
+    fn a_controller_is_known_by_its_class_object_then_by_the_class_name() {
+        let class = |name: &str, controller: &str, is_default| IngressClass {
+            name: name.into(),
+            controller: controller.into(),
+            is_default,
+        };
+        let classes = [
+            class("public", "k8s.io/ingress-nginx", true),
+            class("istio", "example.com/other", false),
+        ];
+        for (name, expected) in [
+            (ClassName::Spec("public".into()), "k8s.io/ingress-nginx"),
+            (ClassName::Default, "k8s.io/ingress-nginx"),
+            (ClassName::Annotation("nginx".into()), "k8s.io/ingress-nginx"),
+            (ClassName::Annotation("gce".into()), "k8s.io/ingress-gce"),
+            (ClassName::Spec("istio".into()), ""),
+            (ClassName::Spec("contour".into()), ""),
+        ] {
+            assert_eq!(controller(&name, &classes).controller, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_two_certificates_need_is_one_rule() {
+        let chunk = Chunk {
+            class: ClassName::Annotation("nginx".into()),
+            routes: vec![route(1, "a.example"), route(2, "a.example")],
+        };
+        let ingress = challenge_ingress(&home(), ingress_name(&chunk.class, 0), &chunk, &[]);
+        assert_eq!(ingress.metadata.name.as_deref(), Some("kube-lego-once-nginx"));
+        let spec = ingress.spec.expect("a spec");
+        assert_eq!(spec.rules.map(|rules| rules.len()), Some(1));
+        assert_eq!(spec.ingress_class_name, None);
+        let annotations = ingress.metadata.annotations.expect("annotations");
+        assert_eq!(annotations["kubernetes.io/ingress.class"], "nginx");
+        assert_eq!(annotations["nginx.ingress.kubernetes.io/ssl-redirect"], "false");
+    }
+
+    #[test]
+    fn a_class_becomes_a_label() {
+        for (class, index, expected) in [
+            (ClassName::Default, 0, "kube-lego-once-default"),
+            (
+                ClassName::Spec("Public_LB.example".into()),
+                2,
+                "kube-lego-once-public-lb-example-2",
+            ),
+        ] {
+            assert_eq!(ingress_name(&class, index), expected);
+        }
+    }
+
+    #[test]
+    fn a_job_is_selected_and_an_address_is_written_down() {
+        let job = backend_objects(
+            &home(),
+            &Backend::Job {
+                controller_uid: "u".into(),
+                port: 8080,
+            },
+        );
+        let selector = job.service.spec.and_then(|spec| spec.selector).expect("a selector");
+        assert_eq!(selector["batch.kubernetes.io/controller-uid"], "u");
+        assert!(job.endpoint_slice.is_none() && job.endpoints.is_none());
+        let address = backend_objects(
+            &home(),
+            &Backend::Address("192.0.2.1".parse().expect("an address"), 8080),
+        );
+        assert_eq!(address.service.spec.and_then(|spec| spec.selector), None);
+        let slice = address.endpoint_slice.expect("a slice");
+        assert_eq!(slice.endpoints.expect("endpoints")[0].addresses, ["192.0.2.1"]);
+    }
+}

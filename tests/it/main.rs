@@ -1,1 +1,8 @@
+//! The program as its users run it: its command line, its rooms, and the main job on a real cluster.
+//!
+//! What is `#[ignore = "needs the test cluster"]` runs in `make test`, under `tests/cluster/cluster run`.
 
+mod cli;
+mod end_to_end;
+mod scene;
+mod tidy;

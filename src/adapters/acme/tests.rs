@@ -343,10 +343,11 @@ impl Drop for Pebble {
     }
 }
 
-const NEEDS_PEBBLE: &str = "KUBE_LEGO_ONCE_PEBBLE names no pebble binary";
-
 async fn pebble(environment: &[(&str, &str)], external: bool) -> Pebble {
-    let binary = std::env::var_os("KUBE_LEGO_ONCE_PEBBLE").expect(NEEDS_PEBBLE);
+    let state = std::env::var("KUBE_LEGO_ONCE_CLUSTER").expect("the state file of `tests/cluster/cluster run`");
+    let state = std::fs::read(state).expect("the cluster's state");
+    let state: serde_json::Value = serde_json::from_slice(&state).expect("JSON");
+    let binary = state["bin"]["pebble"].as_str().expect("a pebble binary").to_owned();
     let tls = tls();
     let ports = [0; 4].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let ports = ports.map(|listener| listener.local_addr().expect("an address").port());
@@ -410,7 +411,7 @@ fn soon() -> Instant {
 }
 
 #[tokio::test]
-#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+#[ignore = "needs the test cluster"]
 async fn a_certificate_is_ordered_resumed_and_replaced() {
     // Refused nonces on most of the calls: one in two.
     let pebble = pebble(
@@ -486,7 +487,7 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
 }
 
 #[tokio::test]
-#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+#[ignore = "needs the test cluster"]
 async fn what_an_authority_refuses_is_said_in_full() {
     let pebble = pebble(&[("PEBBLE_WFE_NONCEREJECT", "15")], false).await;
     let authority = Authority::reach(settings(&pebble.url, Some(&pebble.root)))
@@ -560,7 +561,7 @@ async fn what_an_authority_refuses_is_said_in_full() {
 }
 
 #[tokio::test]
-#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+#[ignore = "needs the test cluster"]
 async fn an_external_account_is_bound() {
     let pebble = pebble(&[], true).await;
     let mut settings = settings(&pebble.url, Some(&pebble.root));
@@ -582,7 +583,7 @@ async fn an_external_account_is_bound() {
 }
 
 #[tokio::test]
-#[ignore = "needs a pebble binary: KUBE_LEGO_ONCE_PEBBLE"]
+#[ignore = "needs the test cluster"]
 async fn whichever_answer_is_lost_the_certificate_arrives() {
     let pebble = pebble(
         &[("PEBBLE_VA_ALWAYS_VALID", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")],

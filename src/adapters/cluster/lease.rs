@@ -23,15 +23,15 @@ use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
 /// The Lease's name in the home namespace.
 const LEASE_NAME: &str = "kube-lego-once";
 /// `leaseDurationSeconds`: how long a Lease holds without a renewal.
-const DURATION: Duration = Duration::from_secs(60);
+const DURATION: Duration = Duration::from_secs(30);
 /// From one renewal to the next.
-const RENEW_EVERY: Duration = Duration::from_secs(15);
+const RENEW_EVERY: Duration = Duration::from_secs(8);
 /// After a renewal that failed.
-const RENEW_AGAIN: Duration = Duration::from_secs(5);
+const RENEW_AGAIN: Duration = Duration::from_secs(2);
 /// For one call: several must fit into the duration.
-const RENEW_LIMIT: Duration = Duration::from_secs(10);
+const RENEW_LIMIT: Duration = Duration::from_secs(5);
 /// So much before others may take it, the holder no longer trusts it: time for a last write to arrive.
-const MARGIN: Duration = Duration::from_secs(10);
+const MARGIN: Duration = Duration::from_secs(8);
 /// Between two looks at another's Lease.
 const POLL: Duration = Duration::from_secs(2);
 /// Lost races in a row. Each means that somebody else won, so many never happen.
@@ -42,7 +42,7 @@ const RELEASE_ROUNDS: usize = 3;
 /// How long to wait for another's Lease.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseWait {
-    /// From the first look on. Less than the other's duration (60 s) can only wait for a release, not for an expiry.
+    /// From the first look on. Less than the other's duration can only wait for a release, not for an expiry.
     pub limit: Duration,
 }
 
@@ -558,11 +558,11 @@ mod tests {
             .acquire("home", &run(), LONG, pending())
             .await
             .expect("the Lease");
-        sleep(Duration::from_secs(45)).await;
+        sleep(Duration::from_secs(21)).await;
         held.check().expect("within the duration");
         sleep(Duration::from_secs(10)).await;
         let error = held.check().expect_err("too old").to_string();
-        assert!(error.contains("no renewal succeeded for 55 s"), "{error}");
+        assert!(error.contains("no renewal succeeded for 31 s"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

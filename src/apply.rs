@@ -1,0 +1,354 @@
+//! The sequence of effects: respond, present, then probe, order and store each certificate; withdraw on every way out.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::watch;
+
+use crate::adapters::acme::{Account, Authority};
+use crate::adapters::cluster::{Cluster, Held, TlsContent};
+use crate::adapters::probe::{ProbeSettings, Prober};
+use crate::adapters::responder::Responder;
+use crate::cli::ChallengeSettings;
+use crate::decide::desired::Certificate;
+use crate::decide::directory::Directory;
+use crate::decide::inspection::Marker;
+use crate::decide::name::{DnsName, RunId, SecretRef};
+use crate::decide::observed::{IngressClass, Read};
+use crate::decide::plan::{Decision, Plan};
+use crate::decide::report::{Failure, Outcome, Outcomes};
+use crate::decide::route::{Backend, Home, Route};
+use crate::order;
+
+/// Certificates that are probed and ordered at the same time.
+const CONCURRENT_CERTIFICATES: usize = 10;
+/// Rehearsals at the same time.
+const CONCURRENT_REHEARSALS: usize = 16;
+/// What a stopped run may still take for what it has begun: a certificate between finalize and store.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// What the removal of the challenge objects may take.
+const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Says that the run is to stop.
+pub struct Stopper(watch::Sender<bool>);
+
+/// Knows whether the run is to stop.
+#[derive(Clone)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// The two ends.
+    pub fn pair() -> (Stopper, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (Stopper(sender), Self(receiver))
+    }
+
+    /// Ends when the run is to stop.
+    pub async fn requested(&self) {
+        let mut receiver = self.0.clone();
+        // Without a sender nobody can ask any more.
+        if receiver.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn requested_and_grace_over(&self) {
+        self.requested().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    }
+}
+
+impl Stopper {
+    /// Asks the run to stop.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// What a run works with.
+pub struct World {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The home namespace.
+    pub home: String,
+    /// The run.
+    pub run: RunId,
+    /// Whether to stop.
+    pub stop: Stop,
+    /// How challenges are answered.
+    pub challenge: ChallengeSettings,
+    /// The authority, where something is to be ordered.
+    pub authority: Option<Authority>,
+    /// The directory of the authority.
+    pub directory: Option<Directory>,
+    /// The profile of every order.
+    pub profile: Option<String>,
+}
+
+impl World {
+    /// The sign on a Secret that this run wrote it.
+    pub fn marker(&self, account: &Account) -> Marker {
+        let directory = self.directory.as_ref().map(Directory::url).unwrap_or_default();
+        Marker {
+            directory: directory.to_owned(),
+            account: account.url().to_owned(),
+        }
+    }
+
+    fn home(&self) -> Home {
+        Home {
+            namespace: self.home.clone(),
+            run: self.run.clone(),
+            owner: None,
+        }
+    }
+}
+
+/// Applies a plan while the Lease is held: there is no other way to get an `&Held` (I3).
+///
+/// # Errors
+/// Where the batch as a whole could not be served. What was stored stays, what was created for the challenges is gone.
+pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Outcomes> {
+    sweep(plan, &world.cluster).await?;
+    if plan.issue.is_empty() {
+        return Ok(Outcomes::new());
+    }
+    let account = open_account(world).await?;
+    let outcomes = Mutex::new(Outcomes::new());
+    let due = rehearse(&plan.issue, &account, world, &outcomes).await;
+    if !due.is_empty() {
+        let responder = Responder::start(world.challenge.listen, account.thumbprint(), &world.run)?;
+        let batch = Batch {
+            due: &due,
+            classes: &plan.classes,
+            account: &account,
+            held,
+            world,
+            outcomes: &outcomes,
+        };
+        let solving = AssertUnwindSafe(batch.solve(&responder)).catch_unwind();
+        let ended = tokio::select! {
+            ended = solving => ended,
+            () = world.stop.requested_and_grace_over() => Ok(Ok(())),
+        };
+        let withdrawn = withdraw(world).await;
+        responder.stop();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        withdrawn?;
+    }
+    Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+async fn sweep(plan: &Plan, cluster: &Cluster) -> anyhow::Result<()> {
+    for leftover in &plan.sweep {
+        cluster.delete_leftover(leftover).await?;
+        log::info!(
+            "removed {:?} `{}/{}` of run `{}`",
+            leftover.kind,
+            leftover.namespace,
+            leftover.name,
+            leftover.run
+        );
+    }
+    Ok(())
+}
+
+/// The stored account of this directory, or a new one. A failed read is no reason to make another.
+async fn open_account(world: &World) -> anyhow::Result<Account> {
+    let (Some(authority), Some(directory)) = (&world.authority, &world.directory) else {
+        anyhow::bail!("there is no directory to order from");
+    };
+    match world.cluster.read_account(&world.home, directory).await {
+        Read::Found(credentials) => Ok(authority.open(&credentials).await?),
+        Read::Absent => {
+            let (account, credentials) = authority.register().await?;
+            world.cluster.store_account(&world.home, directory, credentials).await?;
+            log::info!("registered the account `{}`", account.url());
+            Ok(account)
+        }
+        Read::Unknown(why) => anyhow::bail!("read the account in namespace `{}`: {why}", world.home),
+    }
+}
+
+/// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
+async fn rehearse<'a>(
+    due: &'a [Decision],
+    account: &Account,
+    world: &World,
+    outcomes: &Mutex<Outcomes>,
+) -> Vec<&'a Decision> {
+    let rehearsed = stream::iter(due).map(|decision| async move {
+        match rehearse_one(decision, account, world).await {
+            Ok(()) => Some(decision),
+            Err(failure) => {
+                record(outcomes, decision, Outcome::Failed(failure));
+                None
+            }
+        }
+    });
+    rehearsed
+        .buffered(CONCURRENT_REHEARSALS)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+async fn rehearse_one(decision: &Decision, account: &Account, world: &World) -> Result<(), Failure> {
+    let failure = |why: &dyn std::fmt::Display, hint| Failure {
+        message: format!("nothing was ordered, because the Secret could not be stored: {why}"),
+        hint,
+    };
+    let hosts = decision.certificate.hosts.iter().map(ToString::to_string).collect();
+    let content = TlsContent::placeholder(hosts, world.marker(account), order::claims_to_remove())
+        .map_err(|why| failure(&why, None))?;
+    let inspected = decision.secret.as_ref().map(|secret| &secret.version);
+    let rehearsal = world
+        .cluster
+        .rehearse(&decision.certificate.secret, inspected, &content)
+        .await;
+    rehearsal.map_err(|error| failure(&error, error.hint()))
+}
+
+/// Removes the challenge objects. The next run sweeps what this one cannot.
+async fn withdraw(world: &World) -> anyhow::Result<()> {
+    let home = world.home();
+    let withdrawal = world.cluster.withdraw(&home);
+    tokio::time::timeout(WITHDRAWAL_DEADLINE, withdrawal)
+        .await
+        .context("remove the challenge objects: the API server took too long")??;
+    Ok(())
+}
+
+/// The certificates of one run while their challenges are answered.
+struct Batch<'a> {
+    due: &'a [&'a Decision],
+    classes: &'a [IngressClass],
+    account: &'a Account,
+    held: &'a Held,
+    world: &'a World,
+    outcomes: &'a Mutex<Outcomes>,
+}
+
+impl Batch<'_> {
+    async fn solve(&self, responder: &Responder) -> anyhow::Result<()> {
+        let refused = self.present(responder.port()).await?;
+        let prober = Prober::new(
+            self.probe_settings(),
+            self.world.run.clone(),
+            self.account.thumbprint().to_owned(),
+        )?;
+        let routed = self
+            .due
+            .iter()
+            .filter(|decision| !refused.contains(&decision.certificate.secret));
+        stream::iter(routed)
+            .for_each_concurrent(CONCURRENT_CERTIFICATES, |decision| async {
+                let outcome = tokio::select! {
+                    biased;
+                    () = self.world.stop.requested() => Outcome::Stopped,
+                    probed = probe(&prober, &decision.certificate) => match probed {
+                        Ok(()) => order::obtain(decision, self.account, self.held, self.world).await,
+                        Err(failure) => Outcome::Failed(failure),
+                    },
+                };
+                record(self.outcomes, decision, outcome);
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Creates the challenge objects; what the API server refused has its outcome then.
+    async fn present(&self, port: u16) -> anyhow::Result<BTreeSet<SecretRef>> {
+        let world = self.world;
+        let address = world
+            .challenge
+            .advertise_address
+            .context("no address at which the cluster reaches this machine")?;
+        let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
+        let backend = Backend::Address(address, port);
+        let refused = world
+            .cluster
+            .present(&world.home(), &backend, &routes, self.classes)
+            .await?
+            .refused;
+        for (secret, why) in &refused {
+            let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
+            if let Some(decision) = decision {
+                let message = format!("nothing was ordered, because the challenge Ingress was refused: {why}");
+                record(
+                    self.outcomes,
+                    decision,
+                    Outcome::Failed(Failure { message, hint: None }),
+                );
+            }
+        }
+        Ok(refused.into_iter().map(|(secret, _)| secret).collect())
+    }
+
+    fn probe_settings(&self) -> ProbeSettings {
+        let challenge = &self.world.challenge;
+        ProbeSettings {
+            mode: challenge.probe,
+            resolver: challenge.resolver,
+            http_port: challenge.http_port,
+            https_port: challenge.https_port,
+            allow_private: challenge.private_addresses,
+            deadline: challenge.probe_timeout,
+        }
+    }
+}
+
+/// Asks every host of a certificate; all of them, so that one run names all that are dead.
+async fn probe(prober: &Prober, certificate: &Certificate) -> Result<(), Failure> {
+    let probes = certificate.hosts.iter().map(|host| async move {
+        let proof = prober.probe(host, &status_addresses(certificate, host)).await;
+        proof.map_err(|failure| (host, failure))
+    });
+    let failures: Vec<_> = futures::future::join_all(probes)
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let seen: Vec<_> = failures
+        .iter()
+        .map(|(host, failure)| format!("`{host}` {failure}"))
+        .collect();
+    Err(Failure {
+        message: format!(
+            "nothing was ordered, because the authority would not get an answer: {}",
+            seen.join("; ")
+        ),
+        hint: failures.iter().find_map(|(_, failure)| failure.hint()),
+    })
+}
+
+fn status_addresses(certificate: &Certificate, host: &DnsName) -> Vec<String> {
+    let serving = certificate
+        .contributions
+        .iter()
+        .filter(|contribution| contribution.hosts.contains(host));
+    serving
+        .flat_map(|contribution| contribution.addresses.iter().cloned())
+        .collect()
+}
+
+/// Keeps an outcome as it comes, and says so: a run that dies later has said what it did.
+fn record(outcomes: &Mutex<Outcomes>, decision: &Decision, outcome: Outcome) {
+    let secret = &decision.certificate.secret;
+    match &outcome {
+        Outcome::Issued { not_after, .. } => log::info!("stored `{secret}`, valid until {not_after}"),
+        Outcome::Failed(failure) => log::warn!("`{secret}` failed: {}", failure.message),
+        Outcome::Stopped => log::debug!("`{secret}` was not reached"),
+    }
+    outcomes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(secret.clone(), outcome);
+}

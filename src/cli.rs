@@ -1,0 +1,346 @@
+//! The command line: raw arguments and environment become [`Settings`] once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+
+use crate::adapters::acme::{AuthoritySettings, CaBundle, Proxy};
+use crate::adapters::probe::ProbeMode;
+use crate::decide::directory::{Directory, Trust};
+use crate::decide::plan::{Policy, TLS_ACME};
+
+/// TLS certificates for Kubernetes Ingresses, by a program that does its work and exits.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kube-lego-once",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Obtain every certificate that is due, store it, clean up, report
+    Run(Box<RunArgs>),
+    /// Remove what a run that was killed left behind
+    Clean(CleanArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Report what is due and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    #[command(flatten)]
+    decision: DecisionArgs,
+    #[command(flatten)]
+    challenge: ChallengeArgs,
+}
+
+#[derive(Debug, Args)]
+struct CleanArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+struct ClusterArgs {
+    /// Kubeconfig file, instead of $KUBECONFIG, ~/.kube/config or the Pod's own credentials
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of its current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace of the account, the ledger, the Lease and the challenge objects [default: the Pod's own, else kube-lego]
+    #[arg(long, env = "KUBE_LEGO_ONCE_HOME_NAMESPACE", value_name = "NAMESPACE")]
+    home_namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Authority")]
+struct AuthorityArgs {
+    /// ACME directory: an https URL, or letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom
+    #[arg(long, env = "KUBE_LEGO_ONCE_DIRECTORY", value_name = "URL")]
+    directory: Option<Directory>,
+    /// PEM file with the roots of a private authority's own server; no others are trusted then
+    #[arg(long, env = "KUBE_LEGO_ONCE_CA_BUNDLE", value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
+    /// Profile to order, as the directory lists them
+    #[arg(long, env = "KUBE_LEGO_ONCE_PROFILE", value_name = "NAME")]
+    profile: Option<String>,
+    /// Address for a new account's contact; authorities work without
+    #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS")]
+    email: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decision")]
+struct DecisionArgs {
+    /// Annotation that opts an Ingress in with the value `true`
+    #[arg(long, env = "KUBE_LEGO_ONCE_ANNOTATION", value_name = "NAME", default_value = TLS_ACME)]
+    annotation: String,
+    /// Renew with less than this left, such as 30d or 720h; at most two thirds of a lifetime count
+    /// [default: a third of the lifetime, half of one under 10 days]
+    #[arg(long, env = "KUBE_LEGO_ONCE_MINIMUM_VALIDITY", value_name = "DURATION", value_parser = duration)]
+    minimum_validity: Option<SignedDuration>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Challenge")]
+struct ChallengeArgs {
+    /// Address and port that the challenge listener binds; port 0 takes a free one
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:8080"
+    )]
+    listen: SocketAddr,
+    /// Address of this machine at which the cluster reaches the listener
+    #[arg(long, env = "KUBE_LEGO_ONCE_ADVERTISE_ADDRESS", value_name = "ADDRESS")]
+    advertise_address: Option<IpAddr>,
+    /// How to ask each route before ordering: as the authority would (public), at the address in the Ingress's status
+    /// (ingress), or the second where the first cannot connect (auto)
+    #[arg(long, env = "KUBE_LEGO_ONCE_PROBE", value_name = "WAY", value_enum, default_value_t = ProbeMode::Auto)]
+    probe: ProbeMode,
+    /// DNS server for the probe, instead of the system's
+    #[arg(long, env = "KUBE_LEGO_ONCE_RESOLVER", value_name = "ADDRESS:PORT")]
+    resolver: Option<SocketAddr>,
+    /// Port for the probe's HTTP, where a private authority does not use 80
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_PROBE_HTTP_PORT",
+        value_name = "PORT",
+        default_value_t = 80
+    )]
+    probe_http_port: u16,
+    /// How long a route may take until it answers, such as 60s or 5m
+    #[arg(long, env = "KUBE_LEGO_ONCE_PROBE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "60s")]
+    probe_timeout: SignedDuration,
+    /// Port for redirects of the probe to HTTPS, where a private authority does not use 443
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_PROBE_HTTPS_PORT",
+        value_name = "PORT",
+        default_value_t = 443
+    )]
+    probe_https_port: u16,
+}
+
+/// The proxy of the environment, in either spelling, as curl reads it.
+fn proxy() -> Option<Proxy> {
+    let variable = |names: [&str; 2]| {
+        names
+            .iter()
+            .find_map(|name| std::env::var(name).ok())
+            .filter(|text| !text.is_empty())
+    };
+    let url = variable(["HTTPS_PROXY", "https_proxy"])?;
+    Some(Proxy {
+        url,
+        exempt: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+    })
+}
+
+/// `30d`, `720h`, `2w`: a day is 24 hours.
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let span: Span = text
+        .parse()
+        .map_err(|_| "not a duration such as `30d` or `720h`".to_owned())?;
+    let duration = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())?;
+    if duration.is_negative() {
+        Err("a duration cannot be negative".into())
+    } else {
+        Ok(duration)
+    }
+}
+
+/// What is to happen, decided once.
+#[derive(Debug)]
+pub struct Settings {
+    /// What to do.
+    pub action: Action,
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// `--home-namespace`.
+    pub home_namespace: Option<String>,
+    /// The authority; a dry run can do without.
+    pub authority: Option<AuthoritySettings>,
+    /// What the plan is made by.
+    pub policy: Policy,
+    /// How challenges are answered.
+    pub challenge: ChallengeSettings,
+}
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Plan and apply.
+    Run,
+    /// Plan and report.
+    DryRun,
+    /// Sweep and nothing else.
+    Clean,
+}
+
+/// How challenges are answered, and how their routes are asked.
+#[derive(Clone, Debug)]
+pub struct ChallengeSettings {
+    /// Where the responder listens.
+    pub listen: SocketAddr,
+    /// Where the cluster finds it.
+    pub advertise_address: Option<IpAddr>,
+    /// How a route is asked.
+    pub probe: ProbeMode,
+    /// The DNS server for that.
+    pub resolver: Option<SocketAddr>,
+    /// 80, unless a private authority uses another.
+    pub http_port: u16,
+    /// 443, unless a private authority uses another.
+    pub https_port: u16,
+    /// How long a route may take until it answers: a controller that reloads slowly needs some of it.
+    pub probe_timeout: std::time::Duration,
+    /// Whether a public probe may go to private addresses, where only a private authority can.
+    pub private_addresses: bool,
+}
+
+impl Cli {
+    /// Reads what the arguments name and turns it into settings. Nothing else reads the environment or these files.
+    pub fn into_settings(self) -> anyhow::Result<Settings> {
+        match self.command {
+            Command::Run(args) => args.into_settings(),
+            Command::Clean(args) => Ok(args.into_settings()),
+        }
+    }
+}
+
+impl RunArgs {
+    fn into_settings(self) -> anyhow::Result<Settings> {
+        let directory = self.authority.directory.clone();
+        let private = directory
+            .as_ref()
+            .is_some_and(|directory| directory.trust() == Trust::Private);
+        Ok(Settings {
+            action: if self.dry_run { Action::DryRun } else { Action::Run },
+            kubeconfig: self.cluster.kubeconfig,
+            context: self.cluster.context,
+            home_namespace: self.cluster.home_namespace,
+            authority: self.authority.into_settings()?,
+            policy: Policy {
+                directory,
+                annotation: self.decision.annotation,
+                minimum_validity: self.decision.minimum_validity,
+                ..Policy::default()
+            },
+            challenge: self.challenge.into_settings(private),
+        })
+    }
+}
+
+impl CleanArgs {
+    fn into_settings(self) -> Settings {
+        Settings {
+            action: Action::Clean,
+            kubeconfig: self.cluster.kubeconfig,
+            context: self.cluster.context,
+            home_namespace: self.cluster.home_namespace,
+            authority: None,
+            policy: Policy::default(),
+            challenge: ChallengeSettings::none(),
+        }
+    }
+}
+
+impl AuthorityArgs {
+    fn into_settings(self) -> anyhow::Result<Option<AuthoritySettings>> {
+        let Some(directory) = self.directory else {
+            return Ok(None);
+        };
+        let ca_bundle = self
+            .ca_bundle
+            .map(|path| {
+                let name = path.display().to_string();
+                let pem = std::fs::read(&path).with_context(|| format!("read the CA bundle `{name}`"))?;
+                anyhow::Ok(CaBundle { name, pem })
+            })
+            .transpose()?;
+        Ok(Some(AuthoritySettings {
+            directory,
+            ca_bundle,
+            proxy: proxy(),
+            profile: self.profile,
+            email: self.email,
+            external_account: None,
+            account_entry: String::new(),
+        }))
+    }
+}
+
+impl ChallengeArgs {
+    fn into_settings(self, private_addresses: bool) -> ChallengeSettings {
+        ChallengeSettings {
+            listen: self.listen,
+            advertise_address: self.advertise_address,
+            probe: self.probe,
+            resolver: self.resolver,
+            http_port: self.probe_http_port,
+            https_port: self.probe_https_port,
+            probe_timeout: self.probe_timeout.unsigned_abs(),
+            private_addresses,
+        }
+    }
+}
+
+impl ChallengeSettings {
+    /// For an action that answers no challenge.
+    fn none() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+            advertise_address: None,
+            probe: ProbeMode::Auto,
+            resolver: None,
+            http_port: 80,
+            https_port: 443,
+            probe_timeout: std::time::Duration::ZERO,
+            private_addresses: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("720h"), Ok(SignedDuration::from_hours(720)));
+        assert_eq!(duration("30d"), Ok(SignedDuration::from_hours(720)));
+        assert!(duration("30").is_err());
+        assert!(duration("-1h").is_err());
+    }
+}

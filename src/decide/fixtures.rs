@@ -1,0 +1,115 @@
+//! What the tables of this folder's tests are written with.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use super::inspection::{MARKER, Marker};
+use super::name::{ClassName, IngressRef, SecretRef};
+use super::observed::{Ingress, Observed, Read, Secret, Tls};
+
+/// The time at which every table looks.
+pub fn now() -> Timestamp {
+    "2026-11-24T12:00:00Z".parse().expect("a time")
+}
+
+pub fn days(count: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * count)
+}
+
+/// A chain of two by an authority called `issuer`, and the leaf's key, both in PEM.
+pub fn certificate(names: &[&str], issuer: &str, from: Timestamp, until: Timestamp) -> (String, String) {
+    let time = |timestamp: Timestamp| {
+        rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(timestamp.as_second().unsigned_abs())
+    };
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, issuer);
+    let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
+    let ca = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().expect("a key");
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut leaf = CertificateParams::new(names).expect("names");
+    leaf.not_before = time(from);
+    leaf.not_after = time(until);
+    leaf.use_authority_key_identifier_extension = true;
+    let pem = leaf.signed_by(&key, &ca).expect("a certificate").pem();
+    (format!("{pem}{ca_pem}"), key.serialize_pem())
+}
+
+pub fn ingress(namespace: &str, name: &str) -> Ingress {
+    Ingress {
+        name: IngressRef::new(namespace, name),
+        created: Some(now() - days(1)),
+        deleting: false,
+        annotations: BTreeMap::from([("kubernetes.io/tls-acme".into(), "true".into())]),
+        run: None,
+        class: ClassName::Spec("contour".into()),
+        tls: Vec::new(),
+        rule_hosts: Vec::new(),
+        addresses: Vec::new(),
+    }
+}
+
+impl Ingress {
+    pub fn tls(mut self, secret: &str, hosts: &[&str]) -> Self {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        self.tls.push(Tls {
+            hosts,
+            secret_name: Some(secret.to_owned()).filter(|name| !name.is_empty()),
+        });
+        self
+    }
+
+    pub fn rule(mut self, host: &str) -> Self {
+        self.rule_hosts.push(host.into());
+        self
+    }
+
+    pub fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
+    pub fn created(mut self, days_ago: i64) -> Self {
+        self.created = Some(now() - days(days_ago));
+        self
+    }
+
+    pub fn without_annotation(mut self) -> Self {
+        self.annotations.clear();
+        self
+    }
+}
+
+/// A Secret as the API server has it, with our marker for `directory` where one is given.
+pub fn secret((certificate, key): &(String, String), directory: Option<&str>) -> Secret {
+    let bytes = |text: &str| k8s_openapi::ByteString(text.as_bytes().to_vec());
+    let mut object = k8s_openapi::api::core::v1::Secret {
+        type_: Some("kubernetes.io/tls".into()),
+        data: Some(BTreeMap::from([
+            ("tls.crt".into(), bytes(certificate)),
+            ("tls.key".into(), bytes(key)),
+        ])),
+        ..Default::default()
+    };
+    if let Some(directory) = directory {
+        let marker = Marker {
+            directory: directory.into(),
+            account: "https://ca.example/acct/1".into(),
+        };
+        let marker = serde_json::to_string(&marker).expect("json");
+        object.metadata.annotations = Some(BTreeMap::from([(MARKER.into(), marker)]));
+    }
+    object.into()
+}
+
+/// An observation of these Ingresses and of the Secret `web/a-tls`.
+pub fn observed(ingresses: Vec<Ingress>, secret: Read<Secret>) -> Observed {
+    let mut observed = Observed::at(now());
+    observed.ingresses = ingresses;
+    observed.secrets.insert(SecretRef::new("web", "a-tls"), secret);
+    observed
+}

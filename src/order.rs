@@ -1,0 +1,143 @@
+//! One certificate: order -> finalize -> verify -> store.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use tokio::time::Instant;
+
+use crate::adapters::acme::{Account, AcmeError};
+use crate::adapters::cluster::{ClusterError, Held, LeaseError, StoreError, TlsContent};
+use crate::apply::World;
+use crate::decide::checks::CERT_MANAGER;
+use crate::decide::inspection::{CertificateId, Marker, verify_issued};
+use crate::decide::ledger::{Pending, PrivateKeyPem};
+use crate::decide::plan::Decision;
+use crate::decide::report::{Failure, Outcome};
+
+/// What an authority may take to validate all hosts of an order.
+const VALIDATION_DEADLINE: Duration = Duration::from_secs(180);
+/// What an authority may take from finalize to certificate.
+const ISSUANCE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Obtains and stores one certificate. Whatever goes wrong is this certificate's outcome and nobody else's.
+pub async fn obtain(decision: &Decision, account: &Account, held: &Held, world: &World) -> Outcome {
+    match try_obtain(decision, account, held, world).await {
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::Failed(failure),
+    }
+}
+
+async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: &World) -> Result<Outcome, Failure> {
+    let certificate = &decision.certificate;
+    let names: Vec<String> = certificate.hosts.iter().map(ToString::to_string).collect();
+    let hosts: Vec<_> = certificate.hosts.iter().cloned().collect();
+
+    let replaces = replaced_by_account(decision, account);
+    let mut order = account.order(&hosts, world.profile.as_deref(), replaces).await?;
+    if let Some(why) = order.replaces_refused() {
+        log::info!(
+            "`{}` is ordered without naming what it replaces: {why}",
+            certificate.secret
+        );
+    }
+    order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
+
+    let marker = world.marker(account);
+    let (key, request) = certificate_request(&names)?;
+    let mut pending = Pending {
+        namespace: certificate.secret.namespace.clone(),
+        secret: certificate.secret.name.clone(),
+        directory: marker.directory.clone(),
+        account: account.url().to_owned(),
+        order: order.url().to_owned(),
+        hosts: names.clone(),
+        key,
+        certificate: None,
+        at: Timestamp::now(),
+    };
+    // From here on the authority counts the certificate: a run that dies must leave enough to fetch it (I7).
+    world.cluster.write_pending(&world.home, &pending).await?;
+    held.check()?;
+    let chain = order.certificate(&request, Instant::now() + ISSUANCE_DEADLINE).await?;
+
+    let facts = verify_issued(chain.as_bytes(), pending.key.0.as_bytes(), &names, Timestamp::now())
+        .map_err(|why| failure("verify what the authority issued", &why))?;
+    held.check()?;
+    let remove_annotations = claims_to_remove();
+    let content = TlsContent {
+        certificate: chain,
+        key: pending.key.clone(),
+        marker,
+        remove_annotations,
+    };
+    let inspected = decision.secret.as_ref().map(|secret| &secret.version);
+    if let Err(error) = world.cluster.store(&certificate.secret, inspected, &content).await {
+        pending.certificate = Some(content.certificate);
+        return Err(keep_in_ledger(&pending, &error, world).await);
+    }
+    // The entry is of no use any more, and harmless: the certificate is stored, so it is not failed for this.
+    if let Err(error) = world.cluster.remove_pending(&world.home, &certificate.secret).await {
+        log::warn!("remove `{}` from the ledger: {error}", certificate.secret);
+    }
+    Ok(Outcome::Issued {
+        not_after: facts.not_after,
+        issuer: facts.issuer,
+    })
+}
+
+/// What the new certificate replaces, where this account ordered it (RFC 9773 section 5).
+fn replaced_by_account<'a>(decision: &'a Decision, account: &Account) -> Option<&'a CertificateId> {
+    let marker = decision.secret.as_ref()?.version.marker.as_deref()?;
+    let marker: Marker = serde_json::from_str(marker).ok()?;
+    decision.replaces.as_ref().filter(|_| marker.account == account.url())
+}
+
+/// A new key, and a request for it with the names as subject alternative names and nothing else (RFC 8555 section 7.4).
+fn certificate_request(names: &[String]) -> Result<(PrivateKeyPem, Vec<u8>), Failure> {
+    let build = || {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key)?;
+        Ok::<_, rcgen::Error>((PrivateKeyPem(key.serialize_pem()), request.der().to_vec()))
+    };
+    build().map_err(|error| failure("make the certificate request", &error))
+}
+
+/// Another program's claim on a Secret that a store takes over.
+pub fn claims_to_remove() -> Vec<String> {
+    vec![CERT_MANAGER.to_owned()]
+}
+
+/// The certificate is issued and cannot be stored: it stays in the ledger, and the failure says so.
+async fn keep_in_ledger(pending: &Pending, error: &StoreError, world: &World) -> Failure {
+    let kept = match world.cluster.write_pending(&world.home, pending).await {
+        Ok(()) => "it is kept in the ledger".to_owned(),
+        Err(error) => format!("its order is kept in the ledger, and it could not be added there: {error}"),
+    };
+    Failure {
+        message: format!("the certificate was issued and not stored ({kept}): {error}"),
+        hint: error.hint(),
+    }
+}
+
+fn failure(operation: &str, cause: &dyn Display) -> Failure {
+    Failure {
+        message: format!("{operation}: {cause}"),
+        hint: None,
+    }
+}
+
+macro_rules! failure_with_hint {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self { message: error.to_string(), hint: error.hint() }
+            }
+        }
+    )*};
+}
+
+failure_with_hint!(AcmeError, ClusterError, LeaseError);
