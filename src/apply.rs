@@ -7,106 +7,27 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use tokio::sync::watch;
 
-use crate::adapters::acme::{Account, Authority};
+use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Cluster, Held, TlsContent};
 use crate::adapters::probe::{ProbeSettings, Prober};
 use crate::adapters::responder::Responder;
-use crate::cli::ChallengeSettings;
+use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
-use crate::decide::directory::Directory;
-use crate::decide::inspection::Marker;
-use crate::decide::name::{DnsName, RunId, SecretRef};
+use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::{IngressClass, Read};
 use crate::decide::plan::{Decision, Plan};
 use crate::decide::report::{Failure, Outcome, Outcomes};
-use crate::decide::route::{Backend, Home, Route};
+use crate::decide::route::{Backend, Route};
 use crate::order;
+use crate::world::World;
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
 /// Rehearsals at the same time.
 const CONCURRENT_REHEARSALS: usize = 16;
-/// What a stopped run may still take for what it has begun: a certificate between finalize and store.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 /// What the removal of the challenge objects may take.
 const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Says that the run is to stop.
-pub struct Stopper(watch::Sender<bool>);
-
-/// Knows whether the run is to stop.
-#[derive(Clone)]
-pub struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    /// The two ends.
-    pub fn pair() -> (Stopper, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (Stopper(sender), Self(receiver))
-    }
-
-    /// Ends when the run is to stop.
-    pub async fn requested(&self) {
-        let mut receiver = self.0.clone();
-        // Without a sender nobody can ask any more.
-        if receiver.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    async fn requested_and_grace_over(&self) {
-        self.requested().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    }
-}
-
-impl Stopper {
-    /// Asks the run to stop.
-    pub fn stop(&self) {
-        self.0.send_replace(true);
-    }
-}
-
-/// What a run works with.
-pub struct World {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// The home namespace.
-    pub home: String,
-    /// The run.
-    pub run: RunId,
-    /// Whether to stop.
-    pub stop: Stop,
-    /// How challenges are answered.
-    pub challenge: ChallengeSettings,
-    /// The authority, where something is to be ordered.
-    pub authority: Option<Authority>,
-    /// The directory of the authority.
-    pub directory: Option<Directory>,
-    /// The profile of every order.
-    pub profile: Option<String>,
-}
-
-impl World {
-    /// The sign on a Secret that this run wrote it.
-    pub fn marker(&self, account: &Account) -> Marker {
-        let directory = self.directory.as_ref().map(Directory::url).unwrap_or_default();
-        Marker {
-            directory: directory.to_owned(),
-            account: account.url().to_owned(),
-        }
-    }
-
-    fn home(&self) -> Home {
-        Home {
-            namespace: self.home.clone(),
-            run: self.run.clone(),
-            owner: None,
-        }
-    }
-}
 
 /// Applies a plan while the Lease is held: there is no other way to get an `&Held` (I3).
 ///
@@ -203,8 +124,8 @@ async fn rehearse_one(decision: &Decision, account: &Account, world: &World) -> 
         hint,
     };
     let hosts = decision.certificate.hosts.iter().map(ToString::to_string).collect();
-    let content = TlsContent::placeholder(hosts, world.marker(account), order::claims_to_remove())
-        .map_err(|why| failure(&why, None))?;
+    let content =
+        TlsContent::placeholder(hosts, world.marker(account), claims_to_remove()).map_err(|why| failure(&why, None))?;
     let inspected = decision.secret.as_ref().map(|secret| &secret.version);
     let rehearsal = world
         .cluster

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use crate::adapters::acme::{AuthoritySettings, CaBundle, Proxy};
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
-use crate::decide::plan::{Policy, TLS_ACME};
+use crate::decide::policy::{Policy, TLS_ACME};
 
 /// TLS certificates for Kubernetes Ingresses, by a program that does its work and exits.
 #[derive(Debug, Parser)]

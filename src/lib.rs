@@ -33,6 +33,7 @@ pub mod adapters;
 
 pub mod apply;
 pub mod order;
+pub mod world;
 
 use std::time::Duration;
 
@@ -45,13 +46,13 @@ use adapters::cluster::{
     Cluster, ClusterError, ConnectError, ConnectSettings, LeaseError, LeaseWait, PresentError, Scope,
     in_cluster_namespace,
 };
-use apply::{Stop, World};
 use cli::{Action, Settings};
 use decide::directory::ACCOUNT_SECRET;
 use decide::name::RunId;
 use decide::observed::{Observed, Read};
 use decide::plan::{Plan, plan, secrets_wanted};
 use decide::report::Report;
+use world::{Stop, World};
 
 /// The home namespace where nothing says another.
 const DEFAULT_HOME: &str = "kube-lego";
@@ -149,7 +150,7 @@ async fn observe(cluster: &Cluster, home: &str, settings: &Settings) -> anyhow::
         Read::Absent => {}
         Read::Unknown(why) => observed.notes.push(format!("the ledger could not be read: {why}")),
     }
-    let wanted = secrets_wanted(&observed, &settings.policy.annotation);
+    let wanted = secrets_wanted(&observed, &settings.policy);
     observed.secrets = cluster.read_secrets(wanted).await;
     Ok(observed)
 }

@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use kube_lego_once::apply::{Stop, Stopper};
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::report::ExitStatus;
+use kube_lego_once::world::{Stop, Stopper};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

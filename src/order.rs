@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::adapters::acme::{Account, AcmeError};
 use crate::adapters::cluster::{ClusterError, Held, LeaseError, StoreError, TlsContent};
-use crate::apply::World;
-use crate::decide::checks::CERT_MANAGER;
+use crate::decide::checks::claims_to_remove;
 use crate::decide::inspection::{CertificateId, Marker, verify_issued};
 use crate::decide::ledger::{Pending, PrivateKeyPem};
 use crate::decide::plan::Decision;
 use crate::decide::report::{Failure, Outcome};
+use crate::world::World;
 
 /// What an authority may take to validate all hosts of an order.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(180);
@@ -104,11 +104,6 @@ fn certificate_request(names: &[String]) -> Result<(PrivateKeyPem, Vec<u8>), Fai
         Ok::<_, rcgen::Error>((PrivateKeyPem(key.serialize_pem()), request.der().to_vec()))
     };
     build().map_err(|error| failure("make the certificate request", &error))
-}
-
-/// Another program's claim on a Secret that a store takes over.
-pub fn claims_to_remove() -> Vec<String> {
-    vec![CERT_MANAGER.to_owned()]
 }
 
 /// The certificate is issued and cannot be stored: it stays in the ledger, and the failure says so.

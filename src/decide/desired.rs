@@ -46,6 +46,8 @@ pub struct Contribution {
     pub class: ClassName,
     /// The hosts.
     pub hosts: BTreeSet<DnsName>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// What a controller wrote into its status.
     pub addresses: Vec<String>,
 }
@@ -57,11 +59,20 @@ pub struct Rejected {
     pub ingress: IngressRef,
     /// Why.
     pub reason: Rejection,
+    /// Its class.
+    pub class: ClassName,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
-/// Why an Ingress has no Secret to be keyed by.
+/// Why an Ingress cannot get a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rejection {
+    /// A version of the API that no cluster serves any more.
+    RetiredVersion {
+        /// The `apiVersion`.
+        version: String,
+    },
     /// No `spec.tls`.
     NoTls,
     /// An entry of `spec.tls` has hosts and no `secretName`.
@@ -80,6 +91,7 @@ impl Rejection {
     /// The stable word.
     pub fn word(&self) -> &'static str {
         match self {
+            Self::RetiredVersion { .. } => "RetiredVersion",
             Self::NoTls => "NoTls",
             Self::NoSecretName { .. } => "NoSecretName",
             Self::NoHosts { .. } => "NoHosts",
@@ -89,6 +101,9 @@ impl Rejection {
     /// One sentence that says what to do.
     pub fn message(&self) -> String {
         match self {
+            Self::RetiredVersion { version } => {
+                format!("is of `{version}`, which no cluster serves any more: write it as `networking.k8s.io/v1`")
+            }
             Self::NoTls => {
                 "has no `spec.tls`: add an entry with `hosts` and `secretName`, or remove the annotation".into()
             }
@@ -160,7 +175,9 @@ fn contribute(ingress: &Ingress, by_secret: &mut BTreeMap<SecretRef, Certificate
         rejected.push(Rejected {
             ingress: ingress.name.clone(),
             reason,
-        })
+            class: ingress.class.clone(),
+            labels: ingress.labels.clone(),
+        });
     };
     if ingress.tls.is_empty() {
         reject(Rejection::NoTls);
@@ -230,6 +247,7 @@ impl Certificate {
                 ingress: ingress.name.clone(),
                 class: ingress.class.clone(),
                 hosts,
+                labels: ingress.labels.clone(),
                 addresses: ingress.addresses.clone(),
             }),
         }

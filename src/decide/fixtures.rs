@@ -45,7 +45,7 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         created: Some(now() - days(1)),
         deleting: false,
         annotations: BTreeMap::from([("kubernetes.io/tls-acme".into(), "true".into())]),
-        run: None,
+        labels: BTreeMap::new(),
         class: ClassName::Spec("contour".into()),
         tls: Vec::new(),
         rule_hosts: Vec::new(),

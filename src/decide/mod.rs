@@ -10,5 +10,8 @@ pub mod ledger;
 pub mod name;
 pub mod observed;
 pub mod plan;
+pub mod policy;
 pub mod report;
 pub mod route;
+pub mod selection;
+pub mod validity;

@@ -165,6 +165,9 @@ impl fmt::Display for ClassName {
     }
 }
 
+/// The label on everything that a run creates; its value is the run's id.
+pub const RUN_LABEL: &str = "kube-lego-once.dev/run";
+
 /// The name of one run: on every object that it creates, in the Lease while it holds it, in each of its answers.
 ///
 /// It is a Kubernetes label value and an HTTP header value.

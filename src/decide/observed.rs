@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 
-use super::inspection::{Inspection, MARKER, inspect};
+use super::desired::Rejected;
+use super::inspection::{Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
-use super::name::{ClassName, IngressRef, RunId, SecretRef};
+use super::name::{ClassName, IngressRef, SecretRef};
 
 /// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge";
@@ -33,6 +34,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// Every Ingress in sight, annotated or not: claims and unions need them all.
     pub ingresses: Vec<Ingress>,
+    /// Ingresses that cannot be read as such, where they came from files: of versions that no cluster serves any more.
+    pub rejected: Vec<Rejected>,
     /// The Secrets that annotated Ingresses name.
     pub secrets: BTreeMap<SecretRef, Read<Secret>>,
     /// The namespaces that are being deleted.
@@ -57,6 +60,7 @@ impl Observed {
         Self {
             now,
             ingresses: Vec::new(),
+            rejected: Vec::new(),
             secrets: BTreeMap::new(),
             terminating_namespaces: Vec::new(),
             classes: Read::Found(Vec::new()),
@@ -87,10 +91,10 @@ pub struct Ingress {
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Our label's value, where it is a challenge Ingress of a run.
-    pub run: Option<String>,
     /// Which controller serves it.
     pub class: ClassName,
     /// `spec.tls`.
@@ -129,11 +133,7 @@ impl From<networking::Ingress> for Ingress {
             ),
             created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
-            run: metadata
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(super::route::RUN_LABEL))
-                .cloned(),
+            labels: metadata.labels.unwrap_or_default(),
             class,
             annotations,
             tls: spec
@@ -187,6 +187,13 @@ pub struct Secret {
     pub annotations: BTreeMap<String, String>,
     /// What its data amounts to.
     pub inspection: Inspection,
+}
+
+impl Secret {
+    /// Our marker, where it can be read.
+    pub fn marker(&self) -> Option<Marker> {
+        serde_json::from_str(self.version.marker.as_deref()?).ok()
+    }
 }
 
 /// The part of a Secret on which a decision rests. Where all but `resource_version` is the same, so is the decision.
@@ -303,9 +310,4 @@ pub enum LeftoverKind {
     Endpoints,
     /// `v1`: a solver.
     Pod,
-}
-
-/// Reads a holder of the Lease as a run's id.
-pub fn holder_run(holder: Option<&str>) -> Option<RunId> {
-    holder.and_then(|holder| holder.parse().ok())
 }

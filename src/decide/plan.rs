@@ -1,64 +1,15 @@
-//! The decision: a chain of small named checks over what was observed (I1).
+//! The decision: what is to be done about each wanted certificate, and about what dead runs left (I1).
 
-use std::collections::BTreeSet;
+use jiff::Timestamp;
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::checks::{Asked, Check, DUE, REFUSALS, Subject, notes, renew_at, replaces, valid};
+use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
-use super::directory::Directory;
-use super::inspection::{CertificateFacts, CertificateId, Inspection};
+use super::inspection::{CertificateFacts, CertificateId, Inspection, KeyMatch};
 use super::name::{IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret};
+use super::policy::Policy;
 use super::route::Route;
-
-/// The opt-in annotation, unless a setting says another.
-pub const TLS_ACME: &str = "kubernetes.io/tls-acme";
-
-/// What the operator decided beforehand.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// The authority; without one the checks that need it are skipped.
-    pub directory: Option<Directory>,
-    /// The annotation that opts an Ingress in.
-    pub annotation: String,
-    /// Renew with less left than this, instead of a share of the lifetime.
-    pub minimum_validity: Option<SignedDuration>,
-    /// Hosts that may be issued to several namespaces.
-    pub shared_hosts: SharedHosts,
-    /// Whether Secrets that carry no sign of ours may be overwritten.
-    pub adopt: bool,
-    /// Whether a host of one label may be ordered: private authorities sign such.
-    pub single_label_hosts: bool,
-    /// The time until the next run, for the authority's renewal windows.
-    pub interval: SignedDuration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            directory: None,
-            annotation: TLS_ACME.into(),
-            minimum_validity: None,
-            shared_hosts: SharedHosts::default(),
-            adopt: false,
-            single_label_hosts: false,
-            interval: SignedDuration::from_hours(24),
-        }
-    }
-}
-
-/// Which hosts may be issued to a namespace that does not own them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SharedHosts {
-    /// None: a host belongs to the namespace of its oldest Ingress.
-    #[default]
-    None,
-    /// These.
-    Listed(BTreeSet<String>),
-    /// All.
-    All,
-}
+use super::validity::{renew_at, short};
 
 /// What is to be done: the value that a dry run prints and that a run applies.
 #[derive(Clone, Debug)]
@@ -79,6 +30,8 @@ pub struct Plan {
     pub awaited: Option<String>,
     /// The cluster's IngressClasses, where they could be read: challenge Ingresses are shaped by them.
     pub classes: Vec<IngressClass>,
+    /// Selected names that nothing answers to.
+    pub unmatched: Vec<String>,
     /// What the observation could not know, and what looks like a mistake.
     pub notes: Vec<String>,
 }
@@ -102,80 +55,45 @@ pub struct Decision {
     pub notes: Vec<String>,
 }
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Why a certificate is issued, kept or refused: a stable word.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
-
-        impl Reason {
-            /// Every reason.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The word as it is printed.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
-            }
-        }
-    };
+/// What happens to a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is obtained.
+    Issue,
+    /// It is left as it is.
+    Keep,
+    /// It is left as it is, and somebody has to do something.
+    Refuse,
 }
 
-reasons! {
-    /// A host is not a name that an authority can sign.
-    InvalidHost,
-    /// HTTP-01 cannot prove a wildcard.
-    WildcardHost,
-    /// Over [`super::checks::MOST_HOSTS`].
-    TooManyHosts,
-    /// An older Ingress of another namespace has the host.
-    HostClaimed,
-    /// The class's controller cannot serve a challenge beside the user's Ingress.
-    UnsupportedController,
-    /// The API server would not take the name.
-    InvalidSecretName,
-    /// A read failed.
-    Unknown,
-    /// The Secret or its namespace is being deleted.
-    Terminating,
-    /// Not `kubernetes.io/tls`.
-    WrongSecretType,
-    /// cert-manager looks after it.
-    ManagedElsewhere,
-    /// The Secret cannot change.
-    ImmutableSecret,
-    /// The Secret holds data that is not ours.
-    ForeignSecret,
-    /// An Ingress without the annotation would lose a host.
-    WouldDropHosts,
-    /// Staging would replace something better.
-    WouldDowngrade,
-    /// There is no Secret.
-    Missing,
-    /// Nothing that a server could serve.
-    Unreadable,
-    /// The key is another certificate's.
-    KeyMismatch,
-    /// A host is not among the names.
-    HostNotCovered,
-    /// From another directory.
-    WrongIssuer,
-    /// Over.
-    Expired,
-    /// Soon over.
-    Expiring,
-    /// The authority suggests it (RFC 9773).
-    Suggested,
-    /// Nothing is due.
-    Valid,
+/// One check's answer on one certificate, for those who ask why.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// What the check would decide.
+    pub verdict: Verdict,
+    /// Its reason.
+    pub reason: Reason,
+    /// What it found; nothing where it is asked only when something is due, and nothing is.
+    pub answer: Option<Answer>,
 }
 
 /// Decides. The same observation and policy give the same plan, in whatever order the objects came.
 pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     let Desired {
-        certificates,
-        rejected,
+        mut certificates,
+        mut rejected,
         near_misses,
     } = desired(&observed.ingresses, &policy.annotation);
+    let unmatched = policy
+        .selection
+        .unmatched(&certificates, &rejected)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    certificates.retain(|certificate| policy.selection.selects(certificate));
+    rejected.extend(observed.rejected.iter().cloned());
+    rejected.retain(|rejected| policy.selection.selects_rejected(rejected));
+    rejected.sort();
     let mut plan = Plan {
         at: observed.now,
         issue: Vec::new(),
@@ -185,6 +103,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         sweep: Vec::new(),
         awaited: None,
         classes: classes(observed).to_vec(),
+        unmatched,
         notes: observed.notes.clone(),
     };
     for certificate in certificates {
@@ -214,14 +133,6 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
             .push("without a directory, what depends on the authority was not checked".into());
     }
     plan
-}
-
-/// The IngressClasses, as far as they are known.
-pub(super) fn classes(observed: &Observed) -> &[IngressClass] {
-    match &observed.classes {
-        Read::Found(classes) => classes,
-        Read::Absent | Read::Unknown(_) => &[],
-    }
 }
 
 fn near_miss_note(ingress: &IngressRef, value: &str, policy: &Policy) -> String {
@@ -259,27 +170,13 @@ impl Plan {
 
     /// Every decision, sorted by Secret.
     pub fn decisions(&self) -> Vec<(Verdict, &Decision)> {
-        let mut all: Vec<_> = self
-            .issue
-            .iter()
-            .map(|decision| (Verdict::Issue, decision))
-            .chain(self.keep.iter().map(|decision| (Verdict::Keep, decision)))
-            .chain(self.refuse.iter().map(|decision| (Verdict::Refuse, decision)))
-            .collect();
+        let of = |verdict| move |decision| (verdict, decision);
+        let mut all: Vec<_> = self.issue.iter().map(of(Verdict::Issue)).collect();
+        all.extend(self.keep.iter().map(of(Verdict::Keep)));
+        all.extend(self.refuse.iter().map(of(Verdict::Refuse)));
         all.sort_by(|(_, a), (_, b)| a.certificate.secret.cmp(&b.certificate.secret));
         all
     }
-}
-
-/// What happens to a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is obtained.
-    Issue,
-    /// It is left as it is.
-    Keep,
-    /// It is left as it is, and somebody has to do something.
-    Refuse,
 }
 
 impl Decision {
@@ -304,8 +201,7 @@ impl Decision {
 }
 
 fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Verdict, Decision) {
-    let absent = Read::Absent;
-    let secret = observed.secrets.get(&certificate.secret).unwrap_or(&absent);
+    let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
     let subject = Subject {
         observed,
         policy,
@@ -316,8 +212,7 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
     let refusal = first_match(
         REFUSALS
             .iter()
-            .filter(|(asked, _)| *asked == Asked::Always || due.is_some())
-            .map(|(_, check)| check),
+            .filter(|check| check.asked == Asked::Always || due.is_some()),
         &subject,
     );
     let (verdict, (reason, message)) = match (refusal, due) {
@@ -329,7 +224,9 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         reason,
         message,
         secret: subject.found().cloned(),
-        renew_at: renew_at(&subject),
+        renew_at: subject
+            .facts()
+            .and_then(|facts| renew_at(facts, subject.window(), policy)),
         replaces: replaces(&subject),
         notes: notes(&subject),
         certificate,
@@ -338,30 +235,111 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
 }
 
 fn first_match<'a>(checks: impl Iterator<Item = &'a Check>, subject: &Subject<'_>) -> Option<(Reason, String)> {
-    checks
-        .into_iter()
-        .find_map(|(reason, check)| check(subject).map(|message| (*reason, message)))
+    let mut checks = checks;
+    checks.find_map(|check| match (check.ask)(subject) {
+        Answer::Yes(sentence) => Some((check.reason, sentence)),
+        Answer::No(_) | Answer::NotAsked(_) => None,
+    })
 }
 
-/// A duration as an operator reads it: `29d`, `7h`, `12m`.
-pub fn days(duration: SignedDuration) -> String {
-    let sign = if duration.is_negative() { "-" } else { "" };
-    let seconds = duration.unsigned_abs().as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600, seconds / 60);
-    match (days, hours) {
-        (0, 0) => format!("{sign}{minutes}m"),
-        (0, hours) => format!("{sign}{hours}h"),
-        (1, hours) => format!("{sign}{hours}h"),
-        (days, _) => format!("{sign}{days}d"),
+/// Every check's answer on a decision of this very observation, in the order in which they are asked.
+pub fn explain(observed: &Observed, policy: &Policy, decision: &Decision) -> Vec<Explained> {
+    let certificate = &decision.certificate;
+    let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
+    let subject = Subject {
+        observed,
+        policy,
+        certificate,
+        secret,
+    };
+    let due = first_match(DUE.iter(), &subject).is_some();
+    let explained = |verdict, asked: bool, check: &Check| Explained {
+        verdict,
+        reason: check.reason,
+        answer: asked.then(|| (check.ask)(&subject)),
+    };
+    let refusals = REFUSALS
+        .iter()
+        .map(|check| explained(Verdict::Refuse, check.asked == Asked::Always || due, check));
+    refusals
+        .chain(DUE.iter().map(|check| explained(Verdict::Issue, true, check)))
+        .collect()
+}
+
+/// Only a certificate of the same directory can be named as replaced; the account is compared where the account is known.
+fn replaces(subject: &Subject<'_>) -> Option<CertificateId> {
+    let marker = subject.marker()?;
+    let directory = subject.policy.directory.as_ref()?;
+    (marker.directory == directory.url())
+        .then(|| subject.facts()?.id.clone())
+        .flatten()
+}
+
+fn valid(subject: &Subject<'_>) -> String {
+    subject.facts().map_or_else(
+        || "nothing is due".into(),
+        |facts| {
+            let left = facts.not_after.duration_since(subject.observed.now);
+            format!("valid until {}, {} left", facts.not_after, short(left))
+        },
+    )
+}
+
+/// What is worth knowing beside the reason.
+fn notes(subject: &Subject<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (ingress, _) in &subject.certificate.bystanders {
+        notes.push(format!(
+            "ingress `{ingress}` names this Secret too, without the annotation"
+        ));
     }
+    if let Some(facts) = subject.facts() {
+        let now = subject.observed.now;
+        if facts.not_before > now {
+            notes.push(format!(
+                "the certificate is valid from {}, and it is {now} here: check the clocks",
+                facts.not_before
+            ));
+        }
+        if let KeyMatch::Unchecked(what) = &facts.key {
+            notes.push(format!("the key was not checked: it is {what}"));
+        }
+        if let Some(end) = facts.chain_not_after.filter(|end| *end <= now && facts.not_after > now) {
+            notes.push(format!("an issuer's certificate in the chain ended at {end}"));
+        }
+    }
+    notes
 }
 
 /// The Secrets that a set of Ingresses asks for: what an observation must read.
-pub fn secrets_wanted(observed: &Observed, annotation: &str) -> Vec<SecretRef> {
-    desired(&observed.ingresses, annotation)
-        .certificates
+pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
+    let wanted = desired(&observed.ingresses, &policy.annotation).certificates;
+    wanted
         .into_iter()
+        .filter(|certificate| policy.selection.selects(certificate))
         .map(|certificate| certificate.secret)
+        .collect()
+}
+
+/// The certificates whose authority may have a suggestion (RFC 9773): ours, of this directory.
+pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(SecretRef, CertificateId)> {
+    let Some(directory) = &policy.directory else {
+        return Vec::new();
+    };
+    let id = |read: &Read<Secret>| {
+        let Read::Found(secret) = read else { return None };
+        let Inspection::Certificate(facts) = &secret.inspection else {
+            return None;
+        };
+        let ours = secret
+            .marker()
+            .is_some_and(|marker| marker.directory == directory.url());
+        facts.id.clone().filter(|_| ours && facts.not_after > observed.now)
+    };
+    observed
+        .secrets
+        .iter()
+        .filter_map(|(secret, read)| Some((secret.clone(), id(read)?)))
         .collect()
 }
 
@@ -370,7 +348,9 @@ mod tests {
     use super::super::fixtures::{self, certificate, ingress, now, observed, secret};
     use super::super::name::IngressRef;
     use super::super::observed::{Ingress, LeftoverKind};
+    use super::super::policy::TLS_ACME;
     use super::*;
+    use jiff::SignedDuration;
 
     const DIRECTORY: &str = "https://ca.example/dir";
 
@@ -625,7 +605,7 @@ mod tests {
 
     #[test]
     fn only_true_opts_in_and_a_near_miss_is_named() {
-        let observed = observed(vec![web().annotated(super::TLS_ACME, "yes")], Read::Absent);
+        let observed = observed(vec![web().annotated(TLS_ACME, "yes")], Read::Absent);
         let plan = plan(&observed, &policy());
         assert!(plan.decisions().is_empty());
         assert!(

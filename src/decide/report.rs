@@ -6,9 +6,11 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::checks::Reason;
 use super::name::SecretRef;
 use super::observed::Leftover;
-use super::plan::{Decision, Plan, Reason, Verdict, days};
+use super::plan::{Decision, Plan, Verdict};
+use super::validity::short;
 
 /// How the obtaining of a certificate ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,7 +298,7 @@ impl CertificateRow {
     }
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
-        let until = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| days(time.duration_since(now)));
+        let until = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| short(time.duration_since(now)));
         let hosts = match self.hosts.as_slice() {
             [] => "-".into(),
             [only] => only.clone(),

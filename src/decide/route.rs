@@ -9,11 +9,9 @@ use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::name::{ClassName, DnsName, RunId, SecretRef};
+use super::name::{ClassName, DnsName, RUN_LABEL, RunId, SecretRef};
 use super::observed::{CHALLENGE_PATH, IngressClass};
 
-/// The label on everything that a run creates; its value is the run's id.
-pub const RUN_LABEL: &str = "kube-lego-once.dev/run";
 /// The header in which the responder names its run, so that a probe tells it from another's.
 pub const RUN_HEADER: &str = "kube-lego-once-run";
 /// The Service, its EndpointSlice and Endpoints, and the first part of every challenge Ingress's name.

@@ -13,11 +13,9 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::decide::name::{ClassName, SecretRef};
+use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{IngressClass, Leftover, LeftoverKind};
-use crate::decide::route::{
-    Backend, Chunk, Home, RUN_LABEL, Route, backend_objects, challenge_ingress, chunks, ingress_name,
-};
+use crate::decide::route::{Backend, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name};
 
 use super::call::{Target, Verb};
 use super::error::Cause;

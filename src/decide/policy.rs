@@ -1,0 +1,73 @@
+//! What the operator decided beforehand.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::directory::Directory;
+use super::selection::Selection;
+
+/// The opt-in annotation, unless a setting says another.
+pub const TLS_ACME: &str = "kubernetes.io/tls-acme";
+
+/// The settings that a plan is made by.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The authority; without one the checks that need it are skipped.
+    pub directory: Option<Directory>,
+    /// The annotation that opts an Ingress in.
+    pub annotation: String,
+    /// Renew with less left than this, instead of a share of the lifetime.
+    pub minimum_validity: Option<SignedDuration>,
+    /// Hosts that may be issued to several namespaces.
+    pub shared_hosts: SharedHosts,
+    /// Whether Secrets that carry no sign of ours may be overwritten.
+    pub adopt: bool,
+    /// Whether a host of one label may be ordered: private authorities sign such.
+    pub single_label_hosts: bool,
+    /// The time until the next run, for the authority's renewal windows.
+    pub interval: SignedDuration,
+    /// What is done; everything else still counts for unions and claims.
+    pub selection: Selection,
+    /// Whether what is selected is due in any case.
+    pub force: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            annotation: TLS_ACME.into(),
+            minimum_validity: None,
+            shared_hosts: SharedHosts::default(),
+            adopt: false,
+            single_label_hosts: false,
+            interval: SignedDuration::from_hours(24),
+            selection: Selection::default(),
+            force: false,
+        }
+    }
+}
+
+/// Which hosts may be issued to a namespace that does not own them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SharedHosts {
+    /// None: a host belongs to the namespace of its oldest Ingress.
+    #[default]
+    None,
+    /// These.
+    Listed(BTreeSet<String>),
+    /// All.
+    All,
+}
+
+impl SharedHosts {
+    /// Whether a host may be issued to any namespace that asks for it.
+    pub fn contain(&self, host: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Listed(hosts) => hosts.contains(host),
+            Self::All => true,
+        }
+    }
+}

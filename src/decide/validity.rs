@@ -1,0 +1,96 @@
+//! Time: how much validity is enough, and when a certificate is to be renewed.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::inspection::{CertificateFacts, CertificateId};
+use super::observed::RenewalWindow;
+use super::policy::Policy;
+
+/// Under this lifetime half of it must be left, not a third: a missed day weighs more.
+const SHORT_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 24);
+
+/// From start to end.
+pub fn lifetime(facts: &CertificateFacts) -> SignedDuration {
+    facts.not_after.duration_since(facts.not_before)
+}
+
+/// How much validity a certificate must have left: a third of its lifetime, half where that is under ten days.
+/// A setting overrides, up to two thirds: more would renew it on every run.
+pub fn least_validity(facts: &CertificateFacts, policy: &Policy) -> SignedDuration {
+    let lifetime = lifetime(facts);
+    let share = if lifetime < SHORT_LIFETIME {
+        lifetime / 2
+    } else {
+        lifetime / 3
+    };
+    policy
+        .minimum_validity
+        .map_or(share, |minimum| minimum.min(lifetime / 3 * 2))
+}
+
+/// The moment inside of a window at which a certificate is renewed (RFC 9773 section 4.2 asks for a random one): from the
+/// certificate's identifier alone, so that every run finds the same one and nothing has to be stored.
+pub fn moment(window: &RenewalWindow, id: &CertificateId) -> Timestamp {
+    let digest = ring::digest::digest(&ring::digest::SHA256, id.to_string().as_bytes());
+    let head = digest
+        .as_ref()
+        .first_chunk::<4>()
+        .copied()
+        .map_or(0, u32::from_be_bytes);
+    let seconds = i128::from(window.end.duration_since(window.start).as_secs());
+    let offset = seconds * i128::from(head) / (i128::from(u32::MAX) + 1);
+    let offset = SignedDuration::from_secs(i64::try_from(offset).unwrap_or(0));
+    window.start.saturating_add(offset).unwrap_or(window.end)
+}
+
+/// Whether the authority's suggestion is due before the next run. A certificate younger than a third of its lifetime is
+/// renewed only once the window has opened: a window far ahead of its time is more likely a mistake than an emergency.
+pub fn is_suggested(
+    window: &RenewalWindow,
+    moment: Timestamp,
+    facts: &CertificateFacts,
+    now: Timestamp,
+    policy: &Policy,
+) -> bool {
+    let next_run = now.saturating_add(policy.interval).unwrap_or(Timestamp::MAX);
+    let young = now.duration_since(facts.not_before) < lifetime(facts) / 3;
+    moment <= next_run && (!young || window.start <= now)
+}
+
+/// When a certificate falls due: by its lifetime, or earlier where its authority suggests so.
+pub fn renew_at(facts: &CertificateFacts, window: Option<&RenewalWindow>, policy: &Policy) -> Option<Timestamp> {
+    let by_lifetime = facts.not_after.saturating_sub(least_validity(facts, policy)).ok()?;
+    let by_window = window.and_then(|window| Some(moment(window, facts.id.as_ref()?)));
+    Some(by_window.map_or(by_lifetime, |moment| moment.min(by_lifetime)))
+}
+
+/// A duration as an operator reads it: `29d`, `7h`, `12m`; whole units, rounded down.
+pub fn short(duration: SignedDuration) -> String {
+    let sign = if duration.is_negative() { "-" } else { "" };
+    let seconds = duration.unsigned_abs().as_secs();
+    match seconds {
+        0..3_600 => format!("{sign}{}m", seconds / 60),
+        3_600..172_800 => format!("{sign}{}h", seconds / 3_600),
+        _ => format!("{sign}{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        for (seconds, expected) in [
+            (0, "0m"),
+            (59, "0m"),
+            (3_599, "59m"),
+            (3_600, "1h"),
+            (172_799, "47h"),
+            (172_800, "2d"),
+            (-90_000, "-25h"),
+        ] {
+            assert_eq!(short(SignedDuration::from_secs(seconds)), expected);
+        }
+    }
+}
