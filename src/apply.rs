@@ -34,7 +34,7 @@ const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Where the batch as a whole could not be served. What was stored stays, what was created for the challenges is gone.
 pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Outcomes> {
-    sweep(plan, &world.cluster).await?;
+    sweep(plan, &world.site.cluster).await?;
     if plan.issue.is_empty() {
         return Ok(Outcomes::new());
     }
@@ -80,18 +80,22 @@ async fn sweep(plan: &Plan, cluster: &Cluster) -> anyhow::Result<()> {
 
 /// The stored account of this directory, or a new one. A failed read is no reason to make another.
 async fn open_account(world: &World) -> anyhow::Result<Account> {
-    let (Some(authority), Some(directory)) = (&world.authority, &world.directory) else {
+    let (Some(Ok(authority)), Some(directory)) = (&world.site.authority, &world.directory) else {
         anyhow::bail!("there is no directory to order from");
     };
-    match world.cluster.read_account(&world.home, directory).await {
+    match world.site.cluster.read_account(&world.site.home, directory).await {
         Read::Found(credentials) => Ok(authority.open(&credentials).await?),
         Read::Absent => {
             let (account, credentials) = authority.register().await?;
-            world.cluster.store_account(&world.home, directory, credentials).await?;
+            world
+                .site
+                .cluster
+                .store_account(&world.site.home, directory, credentials)
+                .await?;
             log::info!("registered the account `{}`", account.url());
             Ok(account)
         }
-        Read::Unknown(why) => anyhow::bail!("read the account in namespace `{}`: {why}", world.home),
+        Read::Unknown(why) => anyhow::bail!("read the account in namespace `{}`: {why}", world.site.home),
     }
 }
 
@@ -128,6 +132,7 @@ async fn rehearse_one(decision: &Decision, account: &Account, world: &World) -> 
         TlsContent::placeholder(hosts, world.marker(account), claims_to_remove()).map_err(|why| failure(&why, None))?;
     let inspected = decision.secret.as_ref().map(|secret| &secret.version);
     let rehearsal = world
+        .site
         .cluster
         .rehearse(&decision.certificate.secret, inspected, &content)
         .await;
@@ -137,7 +142,7 @@ async fn rehearse_one(decision: &Decision, account: &Account, world: &World) -> 
 /// Removes the challenge objects. The next run sweeps what this one cannot.
 async fn withdraw(world: &World) -> anyhow::Result<()> {
     let home = world.home();
-    let withdrawal = world.cluster.withdraw(&home);
+    let withdrawal = world.site.cluster.withdraw(&home);
     tokio::time::timeout(WITHDRAWAL_DEADLINE, withdrawal)
         .await
         .context("remove the challenge objects: the API server took too long")??;
@@ -192,6 +197,7 @@ impl Batch<'_> {
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
         let backend = Backend::Address(address, port);
         let refused = world
+            .site
             .cluster
             .present(&world.home(), &backend, &routes, self.classes)
             .await?

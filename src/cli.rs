@@ -1,16 +1,20 @@
 //! The command line: raw arguments and environment become [`Settings`] once.
 
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::adapters::acme::{AuthoritySettings, CaBundle, Proxy};
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
-use crate::decide::policy::{Policy, TLS_ACME};
+use crate::decide::policy::{Policy, SharedHosts, TLS_ACME};
+use crate::decide::report::Style;
+use crate::decide::selection::{LabelSelector, Selection};
 
 /// TLS certificates for Kubernetes Ingresses, by a program that does its work and exits.
 #[derive(Debug, Parser)]
@@ -30,24 +34,98 @@ pub struct Cli {
 enum Command {
     /// Obtain every certificate that is due, store it, clean up, report
     Run(Box<RunArgs>),
+    /// Show each check's answer for one Secret, or for those of one Ingress
+    Explain(Box<ExplainArgs>),
     /// Remove what a run that was killed left behind
     Clean(CleanArgs),
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
+    /// Only these Secrets, or those of these Ingresses
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Report what is due and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: exit with 3 when something is due, with 4 when something is refused or rejected
+    #[arg(long, requires = "dry_run")]
+    exit_code: bool,
+    /// How to print the report
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    output: Format,
 
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
     authority: AuthorityArgs,
     #[command(flatten)]
     decision: DecisionArgs,
+    /// Renew what is named although nothing is due; needs names and exactly one --namespace
+    #[arg(long, requires = "names", help_heading = "Decision")]
+    force: bool,
     #[command(flatten)]
     challenge: ChallengeArgs,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The Secret, or the Ingress
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Its namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: String,
+
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    #[command(flatten)]
+    decision: DecisionArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+struct SelectionArgs {
+    /// Only this namespace; may be repeated
+    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    /// All namespaces, which is the default
+    #[arg(short = 'A', long, conflicts_with = "namespaces")]
+    all_namespaces: bool,
+    /// Only certificates of Ingresses with these labels, such as app=web,tier!=test
+    #[arg(
+        short = 'l',
+        long,
+        value_name = "LABELS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    selector: LabelSelector,
+    /// Only certificates of Ingresses of this class; may be repeated
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Source")]
+struct SourceArgs {
+    /// With --dry-run: plan from manifests in a file, a folder or stdin (-), without a cluster; may be repeated
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-")]
+    filenames: Vec<PathBuf>,
+    /// With -f: sub-folders too
+    #[arg(short = 'R', long, requires = "filenames")]
+    recursive: bool,
+    /// With --dry-run: what will be due at this time, such as 2026-12-24T00:00:00Z
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<Timestamp>,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +175,41 @@ struct DecisionArgs {
     /// [default: a third of the lifetime, half of one under 10 days]
     #[arg(long, env = "KUBE_LEGO_ONCE_MINIMUM_VALIDITY", value_name = "DURATION", value_parser = duration)]
     minimum_validity: Option<SignedDuration>,
+    /// Replace Secrets that carry no sign of ours, and take over what cert-manager left
+    #[arg(long, env = "KUBE_LEGO_ONCE_ADOPT")]
+    adopt: bool,
+    /// Issue these hosts, or without a value all, to any namespace that asks, not only to that of the oldest Ingress
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_ALLOW_SHARED_HOSTS",
+        value_name = "HOST,...",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_delimiter = ','
+    )]
+    allow_shared_hosts: Vec<String>,
+    /// Order hosts of one label too, as private authorities sign them
+    #[arg(long, env = "KUBE_LEGO_ONCE_ALLOW_SINGLE_LABEL_HOSTS")]
+    allow_single_label_hosts: bool,
+    /// Time until the next run: what the authority wants renewed before then is due now
+    #[arg(long, env = "KUBE_LEGO_ONCE_INTERVAL", value_name = "DURATION", value_parser = duration, default_value = "24h")]
+    interval: SignedDuration,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns as kubectl prints them.
+    Table,
+    /// The same with all hosts, Ingresses and issuers.
+    Wide,
+    /// One JSON document.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// `secret/NAME` of what is due, a line each.
+    Name,
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +254,16 @@ struct ChallengeArgs {
     probe_https_port: u16,
 }
 
+/// Colour and a bar for people, unless they say no (<https://no-color.org>); plain columns for programs.
+fn style() -> Style {
+    let person = std::io::stdout().is_terminal();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style {
+        bar: person,
+        color: person && !no_color,
+    }
+}
+
 /// The proxy of the environment, in either spelling, as curl reads it.
 fn proxy() -> Option<Proxy> {
     let variable = |names: [&str; 2]| {
@@ -176,6 +299,10 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
 pub struct Settings {
     /// What to do.
     pub action: Action,
+    /// Where the objects come from.
+    pub source: Source,
+    /// The time at which to look, where that is not now.
+    pub at: Option<Timestamp>,
     /// `--kubeconfig`.
     pub kubeconfig: Option<PathBuf>,
     /// `--context`.
@@ -188,17 +315,50 @@ pub struct Settings {
     pub policy: Policy,
     /// How challenges are answered.
     pub challenge: ChallengeSettings,
+    /// How text looks.
+    pub style: Style,
 }
 
-/// What a run does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Settings {
+    /// The directory's URL, where one is named.
+    pub fn directory_url(&self) -> Option<&str> {
+        self.policy.directory.as_ref().map(Directory::url)
+    }
+}
+
+/// What the program does.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Plan and apply.
-    Run,
+    Run {
+        /// How to print the report.
+        output: Format,
+    },
     /// Plan and report.
-    DryRun,
+    DryRun {
+        /// How to print the report.
+        output: Format,
+        /// Whether the exit status says what was found.
+        exit_code: bool,
+    },
+    /// Plan, and show each check's answer.
+    Explain,
     /// Sweep and nothing else.
     Clean,
+}
+
+/// Where the objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The cluster.
+    Cluster,
+    /// Manifests: the input is the whole world.
+    Files {
+        /// Files and folders; `-` is stdin.
+        paths: Vec<PathBuf>,
+        /// Whether to look into sub-folders.
+        recursive: bool,
+    },
 }
 
 /// How challenges are answered, and how their routes are asked.
@@ -227,44 +387,131 @@ impl Cli {
     pub fn into_settings(self) -> anyhow::Result<Settings> {
         match self.command {
             Command::Run(args) => args.into_settings(),
-            Command::Clean(args) => Ok(args.into_settings()),
+            Command::Explain(args) => args.into_settings(),
+            Command::Clean(args) => Ok(Settings::clean(args.cluster)),
         }
     }
 }
 
 impl RunArgs {
     fn into_settings(self) -> anyhow::Result<Settings> {
+        let source = self.source.files();
+        if !self.dry_run && (self.source.at.is_some() || source != Source::Cluster) {
+            anyhow::bail!("`--at` and `--filename` show a plan, which only `--dry-run` can do with them");
+        }
+        if self.force && self.selection.namespaces.len() != 1 {
+            anyhow::bail!("`--force` needs exactly one `--namespace`, so that it renews what is meant and no more");
+        }
         let directory = self.authority.directory.clone();
         let private = directory
             .as_ref()
             .is_some_and(|directory| directory.trust() == Trust::Private);
+        let selection = self.selection.into_selection(self.names);
         Ok(Settings {
-            action: if self.dry_run { Action::DryRun } else { Action::Run },
+            action: match self.dry_run {
+                true => Action::DryRun {
+                    output: self.output,
+                    exit_code: self.exit_code,
+                },
+                false => Action::Run { output: self.output },
+            },
+            source,
+            at: self.source.at,
             kubeconfig: self.cluster.kubeconfig,
             context: self.cluster.context,
             home_namespace: self.cluster.home_namespace,
             authority: self.authority.into_settings()?,
             policy: Policy {
-                directory,
-                annotation: self.decision.annotation,
-                minimum_validity: self.decision.minimum_validity,
-                ..Policy::default()
+                force: self.force,
+                ..self.decision.into_policy(directory, selection)
             },
             challenge: self.challenge.into_settings(private),
+            style: style(),
         })
     }
 }
 
-impl CleanArgs {
-    fn into_settings(self) -> Settings {
-        Settings {
+impl ExplainArgs {
+    fn into_settings(self) -> anyhow::Result<Settings> {
+        let directory = self.authority.directory.clone();
+        let selection = Selection {
+            namespaces: BTreeSet::from([self.namespace]),
+            names: BTreeSet::from([self.name]),
+            ..Selection::default()
+        };
+        Ok(Settings {
+            action: Action::Explain,
+            source: self.source.files(),
+            at: self.source.at,
+            authority: self.authority.into_settings()?,
+            policy: self.decision.into_policy(directory, selection),
+            ..Settings::clean(self.cluster)
+        })
+    }
+}
+
+impl Settings {
+    /// Settings that answer no challenge and order nothing.
+    fn clean(cluster: ClusterArgs) -> Self {
+        Self {
             action: Action::Clean,
-            kubeconfig: self.cluster.kubeconfig,
-            context: self.cluster.context,
-            home_namespace: self.cluster.home_namespace,
+            source: Source::Cluster,
+            at: None,
+            kubeconfig: cluster.kubeconfig,
+            context: cluster.context,
+            home_namespace: cluster.home_namespace,
             authority: None,
             policy: Policy::default(),
             challenge: ChallengeSettings::none(),
+            style: style(),
+        }
+    }
+}
+
+impl SourceArgs {
+    fn files(&self) -> Source {
+        if self.filenames.is_empty() {
+            return Source::Cluster;
+        }
+        Source::Files {
+            paths: self.filenames.clone(),
+            recursive: self.recursive,
+        }
+    }
+}
+
+impl SelectionArgs {
+    fn into_selection(self, names: Vec<String>) -> Selection {
+        Selection {
+            namespaces: self.namespaces.into_iter().collect(),
+            labels: self.selector,
+            names: names.into_iter().collect(),
+            classes: self.classes.into_iter().collect(),
+        }
+    }
+}
+
+impl DecisionArgs {
+    fn into_policy(self, directory: Option<Directory>, selection: Selection) -> Policy {
+        let hosts: BTreeSet<String> = self
+            .allow_shared_hosts
+            .into_iter()
+            .filter(|host| !host.is_empty())
+            .collect();
+        Policy {
+            directory,
+            annotation: self.annotation,
+            minimum_validity: self.minimum_validity,
+            shared_hosts: match hosts {
+                hosts if hosts.is_empty() => SharedHosts::None,
+                hosts if hosts.contains("*") => SharedHosts::All,
+                hosts => SharedHosts::Listed(hosts),
+            },
+            adopt: self.adopt,
+            single_label_hosts: self.allow_single_label_hosts,
+            interval: self.interval,
+            selection,
+            force: false,
         }
     }
 }

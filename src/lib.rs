@@ -9,8 +9,11 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`cli`] | arguments become settings once |
+//! | [`problem`] | what an error says, and what a person can do about it |
 //! | [`decide`] | pure: values in, values out; [`decide::plan`] is the only place that decides (I1) |
 //! | [`adapters`] | the outside: the cluster, the authority, the responder, the probe; none uses another |
+//! | [`observe`] | brings together what a plan is made from |
+//! | [`world`] | what a run works with, and how it learns that it is to stop |
 //! | [`apply`], [`order`] | where decisions meet the outside: the batch, and one certificate of it |
 //!
 //! # Invariants
@@ -27,212 +30,167 @@
 //! `tests/it/tidy.rs` holds the rooms to their rules.
 
 pub mod cli;
+pub mod problem;
+
 pub mod decide;
 
 pub mod adapters;
 
-pub mod apply;
-pub mod order;
+pub mod observe;
 pub mod world;
 
-use std::time::Duration;
+pub mod apply;
+pub mod order;
 
-use anyhow::Context as _;
-use futures::FutureExt as _;
-use jiff::Timestamp;
+use cli::{Action, Format, Settings, Source};
+use decide::explanation::explanation;
+use decide::observed::Observed;
+use decide::plan::{Plan, plan};
+use decide::report::{ExitStatus, Report};
+use problem::Wrong;
+use world::{Site, Stop, World};
 
-use adapters::acme::{AcmeError, Authority, AuthoritySettings};
-use adapters::cluster::{
-    Cluster, ClusterError, ConnectError, ConnectSettings, LeaseError, LeaseWait, PresentError, Scope,
-    in_cluster_namespace,
-};
-use cli::{Action, Settings};
-use decide::directory::ACCOUNT_SECRET;
-use decide::name::RunId;
-use decide::observed::{Observed, Read};
-use decide::plan::{Plan, plan, secrets_wanted};
-use decide::report::Report;
-use world::{Stop, World};
+/// What the program ends with.
+#[derive(Debug)]
+pub struct Ending {
+    /// Data, for stdout.
+    pub text: String,
+    /// The exit status.
+    pub status: ExitStatus,
+}
 
-/// The home namespace where nothing says another.
-const DEFAULT_HOME: &str = "kube-lego";
-/// How long another run may hold the Lease until this one gives up.
-const LEASE_WAIT: Duration = Duration::from_secs(600);
-
-/// One run: observe, plan, lock, apply, report.
+/// Does what the settings say.
 ///
 /// # Errors
-/// Where the run as a whole could not happen; one certificate's failure is in the report instead.
-pub async fn run(settings: &Settings, stop: Stop) -> anyhow::Result<Report> {
-    let directory = settings.policy.directory.as_ref().map(|directory| directory.url());
-    let cluster = Cluster::connect(&ConnectSettings {
-        kubeconfig: settings.kubeconfig.clone(),
-        context: settings.context.clone(),
-    })
-    .await?;
-    let home = home_namespace(settings);
-
-    let plan = look(&cluster, &home, settings).await?;
-    if settings.action == Action::DryRun || plan.is_idle() {
-        return Ok(Report::of_plan(&plan, directory));
-    }
-    let world = World {
-        authority: reach_authority(&plan, &home, settings).await?,
-        directory: settings.policy.directory.clone(),
-        profile: settings
-            .authority
-            .as_ref()
-            .and_then(|authority| authority.profile.clone()),
-        run: new_run_id()?,
-        challenge: settings.challenge.clone(),
-        cluster,
-        home,
-        stop,
-    };
-
-    let wait = LeaseWait { limit: LEASE_WAIT };
-    let held = world
-        .cluster
-        .acquire(&world.home, &world.run, wait, world.stop.requested())
-        .await?;
-    // What was true before the Lease may not be true under it: the same two functions look again, and this plan is applied.
-    let applied = async {
-        let plan = look(&world.cluster, &world.home, settings).await?;
-        let outcomes = apply::apply(&plan, &held, &world).await?;
-        Ok(Report::of_run(&plan, &outcomes, directory))
-    };
-    let applied = std::panic::AssertUnwindSafe(applied).catch_unwind().await;
-    if let Err(error) = held.release().await {
-        log::warn!("give back the Lease; it expires by itself: {error}");
-    }
-    applied.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Observes and plans.
-async fn look(cluster: &Cluster, home: &str, settings: &Settings) -> anyhow::Result<Plan> {
-    let observed = observe(cluster, home, settings).await?;
-    let plan = plan(&observed, &settings.policy);
-    Ok(if settings.action == Action::Clean {
-        plan.only_sweep()
-    } else {
-        plan
-    })
-}
-
-/// Reads what the plan is made from. What the plan can do without becomes a note; what it cannot is an error.
-async fn observe(cluster: &Cluster, home: &str, settings: &Settings) -> anyhow::Result<Observed> {
-    let mut observed = Observed::at(Timestamp::now());
-    observed.leftovers = cluster.list_leftovers(home).await?;
-    observed.lease_holder = match cluster.lease_holder(home).await {
-        Read::Found(holder) => holder,
-        Read::Absent => None,
-        Read::Unknown(why) => anyhow::bail!("read the Lease in namespace `{home}`: {why}"),
-    };
-    if settings.action == Action::Clean {
-        return Ok(observed);
-    }
-    let (ingresses, classes, terminating, ledger) = futures::join!(
-        cluster.list_ingresses(&Scope::AllNamespaces),
-        cluster.list_classes(),
-        cluster.list_terminating_namespaces(),
-        cluster.read_ledger(home),
-    );
-    observed.ingresses = ingresses?;
-    observed.classes = classes.map_or_else(|error| Read::Unknown(error.to_string()), Read::Found);
-    match terminating {
-        Ok(namespaces) => observed.terminating_namespaces = namespaces,
-        Err(error) => observed
-            .notes
-            .push(format!("whether a namespace is being deleted is not known: {error}")),
-    }
-    match ledger {
-        Read::Found(ledger) => observed.ledger = ledger,
-        Read::Absent => {}
-        Read::Unknown(why) => observed.notes.push(format!("the ledger could not be read: {why}")),
-    }
-    let wanted = secrets_wanted(&observed, &settings.policy);
-    observed.secrets = cluster.read_secrets(wanted).await;
-    Ok(observed)
-}
-
-/// Asks the directory before anything is locked or written: an authority that is not there ends the run with nothing changed.
-async fn reach_authority(plan: &Plan, home: &str, settings: &Settings) -> anyhow::Result<Option<Authority>> {
-    if plan.issue.is_empty() {
-        return Ok(None);
-    }
-    let authority = settings.authority.as_ref().ok_or({
-        Unset(
-            "to obtain certificates, name an ACME directory",
-            "add `--directory letsencrypt-staging`, or an https URL",
-        )
-    })?;
-    if settings.challenge.advertise_address.is_none() {
-        return Err(Unset(
-            "the cluster cannot reach the challenge listener, because no address of this machine is known",
-            "add `--advertise-address` with an address that Pods can connect to",
-        )
-        .into());
-    }
-    let account_entry = format!(
-        "`{}` from Secret `{home}/{ACCOUNT_SECRET}`",
-        authority.directory.account_key()
-    );
-    let authority = Authority::reach(AuthoritySettings {
-        account_entry,
-        ..authority.clone()
-    })
-    .await?;
-    authority.check_profile()?;
-    Ok(Some(authority))
-}
-
-fn home_namespace(settings: &Settings) -> String {
-    settings
-        .home_namespace
-        .clone()
-        .or_else(in_cluster_namespace)
-        .unwrap_or_else(|| DEFAULT_HOME.to_owned())
-}
-
-fn new_run_id() -> anyhow::Result<RunId> {
-    let random: [u8; 5] = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow::anyhow!("make an id for this run: the system gives no random bytes"))?
-        .expose();
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.parse()
-        .map_err(|error| anyhow::anyhow!("make an id for this run: {error}"))
-        .context("start the run")
-}
-
-/// A setting that a run cannot do without: what is wrong, and what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Unset(&'static str, &'static str);
-
-/// An error and its causes on one line.
-pub fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        // Errors that render their own cause would say it twice.
-        if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
+/// Where it could not happen as a whole; one certificate's failure is in the report instead.
+pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
+    match &settings.action {
+        Action::Run { output } => {
+            let report = run_once(settings, stop).await?;
+            Ok(Ending {
+                text: print(&report, *output, settings),
+                status: report.exit_status(),
+            })
+        }
+        Action::DryRun { output, exit_code } => {
+            let (_, plan) = unless_stopped(look(settings), stop).await?;
+            let report = Report::of_plan(&plan, settings.directory_url());
+            let status = if *exit_code {
+                report.finding()
+            } else {
+                report.exit_status()
+            };
+            Ok(Ending {
+                text: print(&report, *output, settings),
+                status,
+            })
+        }
+        Action::Explain => {
+            let (observed, plan) = unless_stopped(look(settings), stop).await?;
+            let text = explanation(&observed, &settings.policy, &plan);
+            Ok(Ending {
+                text,
+                status: ExitStatus::Success,
+            })
+        }
+        Action::Clean => {
+            let report = clean(settings, stop).await?;
+            Ok(Ending {
+                text: report.to_text(&settings.style),
+                status: report.exit_status(),
+            })
         }
     }
-    line.replace('\n', " ")
 }
 
-/// What a person can do about an error.
-pub fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| {
-        cause
-            .downcast_ref::<Unset>()
-            .map(|unset| unset.1.to_owned())
-            .or_else(|| cause.downcast_ref::<ConnectError>().and_then(ConnectError::hint))
-            .or_else(|| cause.downcast_ref::<ClusterError>().and_then(ClusterError::hint))
-            .or_else(|| cause.downcast_ref::<LeaseError>().and_then(LeaseError::hint))
-            .or_else(|| cause.downcast_ref::<PresentError>().and_then(PresentError::hint))
-            .or_else(|| cause.downcast_ref::<AcmeError>().and_then(AcmeError::hint))
-    })
+/// The flow: observe, plan, lock, observe and plan again, apply, report.
+async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
+    let site = unless_stopped(Site::open(settings), stop).await?;
+    let (_, plan) = unless_stopped(look_at(&site, settings), stop).await?;
+    if plan.is_idle() {
+        return Ok(Report::of_plan(&plan, settings.directory_url()));
+    }
+    let world = World::new(site, settings, &plan, stop.clone())?;
+    // What was true before the Lease may not be true under it: the same two functions look again, and that plan is applied.
+    world
+        .under_lease(async |held| {
+            let (_, plan) = look_at(&world.site, settings).await?;
+            let outcomes = apply::apply(&plan, held, &world).await?;
+            Ok(Report::of_run(&plan, &outcomes, settings.directory_url()))
+        })
+        .await
+}
+
+/// The same flow with a plan that has nothing but the sweep.
+async fn clean(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
+    let look = async |site: &Site| {
+        let observed = observe::leftovers(&site.cluster, &site.home).await?;
+        anyhow::Ok(plan(&observed, &settings.policy).only_sweep())
+    };
+    let site = unless_stopped(Site::open(settings), stop).await?;
+    let plan = unless_stopped(look(&site), stop).await?;
+    if plan.is_idle() {
+        return Ok(Report::of_plan(&plan, None));
+    }
+    let world = World::new(site, settings, &plan, stop.clone())?;
+    world
+        .under_lease(async |held| {
+            let plan = look(&world.site).await?;
+            let outcomes = apply::apply(&plan, held, &world).await?;
+            Ok(Report::of_run(&plan, &outcomes, None))
+        })
+        .await
+}
+
+/// Observes and plans, wherever the objects come from.
+async fn look(settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
+    match &settings.source {
+        Source::Cluster => look_at(&Site::open(settings).await?, settings).await,
+        Source::Files { paths, recursive } => {
+            let manifests = adapters::manifests::read(paths, *recursive)?;
+            decided(observe::of_manifests(manifests), settings)
+        }
+    }
+}
+
+async fn look_at(site: &Site, settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
+    let observed = observe::of_cluster(site, &settings.policy).await?;
+    decided(observed, settings)
+}
+
+fn decided(mut observed: Observed, settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
+    observed.now = settings.at.unwrap_or(observed.now);
+    let plan = plan(&observed, &settings.policy);
+    for note in &plan.notes {
+        log::warn!("{note}");
+    }
+    match plan.unmatched.first() {
+        None => Ok((observed, plan)),
+        Some(name) => Err(Wrong::new(
+            format!("no annotated Ingress is named `{name}` or asks for a Secret `{name}`"),
+            format!(
+                "`kubectl get ingress -A` lists the Ingresses; `{}: \"true\"` opts one in",
+                settings.policy.annotation
+            ),
+        )
+        .into()),
+    }
+}
+
+/// Before anything is created a stop needs no cleaning up.
+async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>, stop: &Stop) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = stop.requested() => anyhow::bail!("stopped before anything was changed"),
+    }
+}
+
+fn print(report: &Report, format: Format, settings: &Settings) -> String {
+    match format {
+        Format::Table => report.to_text(&settings.style),
+        Format::Wide => report.to_wide_text(&settings.style),
+        Format::Json => report.to_json(),
+        Format::Yaml => report.to_yaml(),
+        Format::Name => report.to_names(),
+    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::report::ExitStatus;
+use kube_lego_once::problem;
 use kube_lego_once::world::{Stop, Stopper};
 
 fn main() -> ExitCode {
@@ -16,8 +17,8 @@ fn main() -> ExitCode {
     let status = match run(cli) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {}", kube_lego_once::one_line(&error));
-            if let Some(hint) = kube_lego_once::hint(&error) {
+            eprintln!("error: {}", problem::one_line(&error));
+            if let Some(hint) = problem::hint(&error) {
                 eprintln!("hint: {hint}");
             }
             ExitStatus::Error
@@ -32,17 +33,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let report = runtime.block_on(async {
+    let ending = runtime.block_on(async {
         let (stopper, stop) = Stop::pair();
         tokio::spawn(listen_for_signals(stopper));
-        kube_lego_once::run(&settings, stop).await
+        kube_lego_once::run(&settings, &stop).await
     })?;
-    match std::io::stdout().lock().write_all(report.to_text().as_bytes()) {
+    match std::io::stdout().lock().write_all(ending.text.as_bytes()) {
         // Somebody who reads with `head` has seen enough.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
-    Ok(report.exit_status())
+    Ok(ending.status)
 }
 
 /// Plain lines on stderr, warnings and what is done; `RUST_LOG` says otherwise.

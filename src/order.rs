@@ -58,7 +58,7 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
         at: Timestamp::now(),
     };
     // From here on the authority counts the certificate: a run that dies must leave enough to fetch it (I7).
-    world.cluster.write_pending(&world.home, &pending).await?;
+    world.site.cluster.write_pending(&world.site.home, &pending).await?;
     held.check()?;
     let chain = order.certificate(&request, Instant::now() + ISSUANCE_DEADLINE).await?;
 
@@ -73,12 +73,17 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
         remove_annotations,
     };
     let inspected = decision.secret.as_ref().map(|secret| &secret.version);
-    if let Err(error) = world.cluster.store(&certificate.secret, inspected, &content).await {
+    if let Err(error) = world.site.cluster.store(&certificate.secret, inspected, &content).await {
         pending.certificate = Some(content.certificate);
         return Err(keep_in_ledger(&pending, &error, world).await);
     }
     // The entry is of no use any more, and harmless: the certificate is stored, so it is not failed for this.
-    if let Err(error) = world.cluster.remove_pending(&world.home, &certificate.secret).await {
+    if let Err(error) = world
+        .site
+        .cluster
+        .remove_pending(&world.site.home, &certificate.secret)
+        .await
+    {
         log::warn!("remove `{}` from the ledger: {error}", certificate.secret);
     }
     Ok(Outcome::Issued {
@@ -108,7 +113,7 @@ fn certificate_request(names: &[String]) -> Result<(PrivateKeyPem, Vec<u8>), Fai
 
 /// The certificate is issued and cannot be stored: it stays in the ledger, and the failure says so.
 async fn keep_in_ledger(pending: &Pending, error: &StoreError, world: &World) -> Failure {
-    let kept = match world.cluster.write_pending(&world.home, pending).await {
+    let kept = match world.site.cluster.write_pending(&world.site.home, pending).await {
         Ok(()) => "it is kept in the ledger".to_owned(),
         Err(error) => format!("its order is kept in the ledger, and it could not be added there: {error}"),
     };

@@ -1,17 +1,26 @@
 //! What a run works with, and how it learns that it is to stop.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use futures::FutureExt as _;
 use tokio::sync::watch;
 
-use crate::adapters::acme::{Account, Authority};
-use crate::adapters::cluster::Cluster;
-use crate::cli::ChallengeSettings;
-use crate::decide::directory::Directory;
+use crate::adapters::acme::{Account, AcmeError, Authority, AuthoritySettings};
+use crate::adapters::cluster::{Cluster, ConnectSettings, Held, LeaseWait, in_cluster_namespace};
+use crate::cli::{ChallengeSettings, Settings};
+use crate::decide::directory::{ACCOUNT_SECRET, Directory};
 use crate::decide::inspection::Marker;
 use crate::decide::name::RunId;
+use crate::decide::plan::Plan;
 use crate::decide::route::Home;
+use crate::problem::Wrong;
 
+/// The home namespace where nothing says another.
+const DEFAULT_HOME: &str = "kube-lego";
+/// How long another run may hold the Lease until this one gives up.
+const LEASE_WAIT: Duration = Duration::from_secs(600);
 /// What a stopped run may still take for what it has begun: a certificate between finalize and store.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -52,20 +61,68 @@ impl Stopper {
     }
 }
 
-/// What a run works with.
-pub struct World {
+/// What is looked at: a cluster, and the authority whose suggestions count.
+pub struct Site {
     /// The cluster.
     pub cluster: Cluster,
     /// The home namespace.
     pub home: String,
+    /// The authority, as far as it is named. That it cannot be reached matters only where something is due.
+    pub authority: Option<Result<Authority, AcmeError>>,
+}
+
+impl Site {
+    /// Finds the cluster as kubectl would, and asks the authority for its directory.
+    ///
+    /// # Errors
+    /// Where there is no cluster, or not the one that was named.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let connect = ConnectSettings {
+            kubeconfig: settings.kubeconfig.clone(),
+            context: settings.context.clone(),
+        };
+        let cluster = Cluster::connect(&connect).await?;
+        let home = settings
+            .home_namespace
+            .clone()
+            .or_else(in_cluster_namespace)
+            .unwrap_or_else(|| DEFAULT_HOME.to_owned());
+        let authority = match &settings.authority {
+            Some(authority) => Some(reach(authority, &home).await),
+            None => None,
+        };
+        Ok(Self {
+            cluster,
+            home,
+            authority,
+        })
+    }
+}
+
+async fn reach(settings: &AuthoritySettings, home: &str) -> Result<Authority, AcmeError> {
+    let account_entry = format!(
+        "`{}` from Secret `{home}/{ACCOUNT_SECRET}`",
+        settings.directory.account_key()
+    );
+    let authority = Authority::reach(AuthoritySettings {
+        account_entry,
+        ..settings.clone()
+    })
+    .await?;
+    authority.check_profile()?;
+    Ok(authority)
+}
+
+/// What a run works with.
+pub struct World {
+    /// Where it works.
+    pub site: Site,
     /// The run.
     pub run: RunId,
     /// Whether to stop.
     pub stop: Stop,
     /// How challenges are answered.
     pub challenge: ChallengeSettings,
-    /// The authority, where something is to be ordered.
-    pub authority: Option<Authority>,
     /// The directory of the authority.
     pub directory: Option<Directory>,
     /// The profile of every order.
@@ -73,6 +130,49 @@ pub struct World {
 }
 
 impl World {
+    /// Checks that the plan can be applied, before anything is locked or written.
+    ///
+    /// # Errors
+    /// Where something is to be ordered, and there is no authority, or no address for its questions.
+    pub fn new(mut site: Site, settings: &Settings, plan: &Plan, stop: Stop) -> anyhow::Result<Self> {
+        if !plan.issue.is_empty() {
+            match site.authority.take() {
+                Some(Err(error)) => return Err(error.into()),
+                reached => site.authority = reached,
+            }
+            check_settings(settings)?;
+        }
+        Ok(Self {
+            site,
+            run: new_run_id()?,
+            stop,
+            challenge: settings.challenge.clone(),
+            directory: settings.policy.directory.clone(),
+            profile: settings
+                .authority
+                .as_ref()
+                .and_then(|authority| authority.profile.clone()),
+        })
+    }
+
+    /// Does something while holding the Lease, and gives it back, whatever happens meanwhile.
+    ///
+    /// # Errors
+    /// Where the Lease could not be had, and those of the work.
+    pub async fn under_lease<T>(&self, work: impl AsyncFnOnce(&Held) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let wait = LeaseWait { limit: LEASE_WAIT };
+        let held = self
+            .site
+            .cluster
+            .acquire(&self.site.home, &self.run, wait, self.stop.requested())
+            .await?;
+        let done = AssertUnwindSafe(work(&held)).catch_unwind().await;
+        if let Err(error) = held.release().await {
+            log::warn!("give back the Lease; it expires by itself: {error}");
+        }
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// The sign on a Secret that this run wrote it.
     pub fn marker(&self, account: &Account) -> Marker {
         let directory = self.directory.as_ref().map(Directory::url).unwrap_or_default();
@@ -85,9 +185,36 @@ impl World {
     /// Where the run's objects go, and whose they are.
     pub fn home(&self) -> Home {
         Home {
-            namespace: self.home.clone(),
+            namespace: self.site.home.clone(),
             run: self.run.clone(),
             owner: None,
         }
     }
+}
+
+/// What nobody can do without who orders certificates.
+fn check_settings(settings: &Settings) -> Result<(), Wrong> {
+    if settings.authority.is_none() {
+        return Err(Wrong::new(
+            "certificates are due, and no ACME directory is named",
+            "add `--directory letsencrypt-staging`, or an https URL; `--dry-run` needs none",
+        ));
+    }
+    if settings.challenge.advertise_address.is_none() {
+        return Err(Wrong::new(
+            "certificates are due, and the cluster cannot reach the challenge listener, because no address of this machine is known",
+            "add `--advertise-address` with an address that Pods can connect to",
+        ));
+    }
+    Ok(())
+}
+
+fn new_run_id() -> anyhow::Result<RunId> {
+    let random: [u8; 5] = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .map_err(|_| anyhow::anyhow!("make an id for this run: the system gives no random bytes"))?
+        .expose();
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.parse()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("make an id for this run")
 }

@@ -2,5 +2,6 @@
 
 pub mod acme;
 pub mod cluster;
+pub mod manifests;
 pub mod probe;
 pub mod responder;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::Timestamp;
 
 use super::name::{ClassName, DnsName, DnsNameProblem, IngressRef, SecretRef};
-use super::observed::Ingress;
+use super::observed::{Ingress, RetiredIngress};
 
 /// Everything that a set of Ingresses asks for.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,19 @@ pub struct Rejected {
     pub class: ClassName,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+impl From<&RetiredIngress> for Rejected {
+    fn from(retired: &RetiredIngress) -> Self {
+        Self {
+            ingress: retired.name.clone(),
+            reason: Rejection::RetiredVersion {
+                version: retired.version.clone(),
+            },
+            class: retired.class.clone(),
+            labels: retired.labels.clone(),
+        }
+    }
 }
 
 /// Why an Ingress cannot get a certificate.

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 
-use super::desired::Rejected;
 use super::inspection::{Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
@@ -34,8 +33,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// Every Ingress in sight, annotated or not: claims and unions need them all.
     pub ingresses: Vec<Ingress>,
-    /// Ingresses that cannot be read as such, where they came from files: of versions that no cluster serves any more.
-    pub rejected: Vec<Rejected>,
+    /// Ingresses of versions that no cluster serves any more: only files can hold such.
+    pub retired: Vec<RetiredIngress>,
     /// The Secrets that annotated Ingresses name.
     pub secrets: BTreeMap<SecretRef, Read<Secret>>,
     /// The namespaces that are being deleted.
@@ -60,7 +59,7 @@ impl Observed {
         Self {
             now,
             ingresses: Vec::new(),
-            rejected: Vec::new(),
+            retired: Vec::new(),
             secrets: BTreeMap::new(),
             terminating_namespaces: Vec::new(),
             classes: Read::Found(Vec::new()),
@@ -103,6 +102,19 @@ pub struct Ingress {
     pub rule_hosts: Vec<String>,
     /// Addresses that a controller wrote into the status: IP addresses and host names.
     pub addresses: Vec<String>,
+}
+
+/// An Ingress of a version that no cluster serves any more, such as `extensions/v1beta1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetiredIngress {
+    /// Its place.
+    pub name: IngressRef,
+    /// Its `apiVersion`.
+    pub version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Which controller serves it.
+    pub class: ClassName,
 }
 
 /// An entry of `spec.tls`.

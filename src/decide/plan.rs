@@ -84,6 +84,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         mut rejected,
         near_misses,
     } = desired(&observed.ingresses, &policy.annotation);
+    rejected.extend(observed.retired.iter().map(Rejected::from));
     let unmatched = policy
         .selection
         .unmatched(&certificates, &rejected)
@@ -91,7 +92,6 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         .map(str::to_owned)
         .collect();
     certificates.retain(|certificate| policy.selection.selects(certificate));
-    rejected.extend(observed.rejected.iter().cloned());
     rejected.retain(|rejected| policy.selection.selects_rejected(rejected));
     rejected.sort();
     let mut plan = Plan {

@@ -49,6 +49,10 @@ pub enum ExitStatus {
     Failure,
     /// The run could not happen.
     Error,
+    /// A dry run that was asked to say so found something due.
+    Due,
+    /// A dry run that was asked to say so found something refused or rejected.
+    Refused,
 }
 
 impl ExitStatus {
@@ -58,8 +62,19 @@ impl ExitStatus {
             Self::Success => 0,
             Self::Failure => 1,
             Self::Error => 2,
+            Self::Due => 3,
+            Self::Refused => 4,
         }
     }
+}
+
+/// How text looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Whether there is a bar for the lifetime that is left.
+    pub bar: bool,
+    /// Whether there is colour.
+    pub color: bool,
 }
 
 /// What is printed at the end of a run, and of a dry run.
@@ -180,14 +195,22 @@ impl Report {
     /// 1 where a due certificate has no good outcome or a read was unknown; a refusal alone is no failure of the run.
     pub fn exit_status(&self) -> ExitStatus {
         if self.summary.failed > 0 || self.summary.unknown > 0 {
-            ExitStatus::Failure
-        } else {
-            ExitStatus::Success
+            return ExitStatus::Failure;
+        }
+        ExitStatus::Success
+    }
+
+    /// What `--exit-code` says of a plan. What could not be read outweighs the rest: the plan may be another.
+    pub fn finding(&self) -> ExitStatus {
+        match self.exit_status() {
+            ExitStatus::Success if self.summary.refused + self.summary.rejected > 0 => ExitStatus::Refused,
+            ExitStatus::Success if self.summary.due > 0 => ExitStatus::Due,
+            status => status,
         }
     }
 
     /// The table as kubectl prints one, the sentences below it, and a summary.
-    pub fn to_text(&self) -> String {
+    pub fn to_text(&self, _style: &Style) -> String {
         let mut text = String::new();
         if !self.certificates.is_empty() {
             text.push_str(&columns(&self.table()));
@@ -213,6 +236,27 @@ impl Report {
         }
         text.push_str(&self.summary_line());
         text
+    }
+
+    /// The table with all hosts, Ingresses and issuers.
+    pub fn to_wide_text(&self, style: &Style) -> String {
+        self.to_text(style)
+    }
+
+    /// One JSON document.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// The same as YAML.
+    pub fn to_yaml(&self) -> String {
+        serde_yaml_ng::to_string(self).unwrap_or_default()
+    }
+
+    /// `secret/NAME` of what is due, a line each.
+    pub fn to_names(&self) -> String {
+        let due = self.certificates.iter().filter(|row| row.action == "issue");
+        due.map(|row| format!("secret/{}\n", row.secret)).collect()
     }
 
     fn table(&self) -> Vec<Vec<String>> {

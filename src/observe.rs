@@ -1,0 +1,145 @@
+//! Brings together what a plan is made from: from a cluster and its authority, or from files (I1).
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use crate::adapters::acme::Authority;
+use crate::adapters::cluster::{Cluster, ClusterError, Scope};
+use crate::adapters::manifests::Manifests;
+use crate::decide::name::SecretRef;
+use crate::decide::observed::{Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
+use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
+use crate::decide::policy::Policy;
+use crate::world::Site;
+
+/// Renewal windows that are asked for at the same time.
+const CONCURRENT_WINDOWS: usize = 8;
+
+/// What dead runs left, and who holds the Lease: all that `clean` needs.
+///
+/// # Errors
+/// Where any of it could not be read.
+pub async fn leftovers(cluster: &Cluster, home: &str) -> anyhow::Result<Observed> {
+    let mut observed = Observed::at(Timestamp::now());
+    observed.leftovers = cluster.list_leftovers(home).await?;
+    observed.lease_holder = match cluster.lease_holder(home).await {
+        Read::Found(holder) => holder,
+        Read::Absent => None,
+        Read::Unknown(why) => anyhow::bail!("read the Lease in namespace `{home}`: {why}"),
+    };
+    Ok(observed)
+}
+
+/// Everything. What a plan can do without becomes a note where it cannot be read; what it cannot do without is an error.
+///
+/// # Errors
+/// Where the Ingresses, the leftovers or the Lease could not be read.
+pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed> {
+    let Site {
+        cluster,
+        home,
+        authority,
+    } = site;
+    let mut observed = leftovers(cluster, home).await?;
+    let (ingresses, classes, terminating, ledger) = futures::join!(
+        ingresses(cluster, policy),
+        cluster.list_classes(),
+        cluster.list_terminating_namespaces(),
+        cluster.read_ledger(home),
+    );
+    let (ingresses, note) = ingresses?;
+    observed.ingresses = ingresses;
+    observed.notes.extend(note);
+    observed.classes = classes.map_or_else(|error| Read::Unknown(error.to_string()), Read::Found);
+    if let Read::Unknown(why) = &observed.classes {
+        observed
+            .notes
+            .push(format!("which controllers serve the classes is not known: {why}"));
+    }
+    match terminating {
+        Ok(namespaces) => observed.terminating_namespaces = namespaces,
+        Err(error) => observed
+            .notes
+            .push(format!("whether a namespace is being deleted is not known: {error}")),
+    }
+    match ledger {
+        Read::Found(ledger) => observed.ledger = ledger,
+        Read::Absent => {}
+        Read::Unknown(why) => observed.notes.push(format!("the ledger could not be read: {why}")),
+    }
+    observed.secrets = cluster.read_secrets(secrets_wanted(&observed, policy)).await;
+    match authority {
+        Some(Ok(authority)) => observed.renewal_windows = renewal_windows(authority, &observed, policy).await,
+        Some(Err(error)) => observed
+            .notes
+            .push(format!("the authority was not asked for renewal information: {error}")),
+        None => {}
+    }
+    Ok(observed)
+}
+
+/// All Ingresses: unions and claims need them. Where only some namespaces are asked for and allowed, those, and a note.
+async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Ingress>, Option<String>), ClusterError> {
+    let namespaces = &policy.selection.namespaces;
+    match cluster.list_ingresses(&Scope::AllNamespaces).await {
+        Err(error) if error.is_forbidden() && !namespaces.is_empty() => {
+            let some = cluster.list_ingresses(&Scope::Namespaces(namespaces.clone())).await?;
+            let note =
+                "only the named namespaces could be read: whether an older Ingress elsewhere has a host is not known";
+            Ok((some, Some(note.to_owned())))
+        }
+        listed => Ok((listed?, None)),
+    }
+}
+
+/// What the authority suggests (RFC 9773). An error means that the lifetime decides, and is no more than a debug line.
+async fn renewal_windows(
+    authority: &Authority,
+    observed: &Observed,
+    policy: &Policy,
+) -> BTreeMap<SecretRef, RenewalWindow> {
+    if !authority.has_renewal_information() {
+        return BTreeMap::new();
+    }
+    stream::iter(renewal_information_wanted(observed, policy))
+        .map(|(secret, id)| async move {
+            match authority.renewal_window(&id).await {
+                Ok(window) => Some((secret, window)),
+                Err(error) => {
+                    log::debug!("no renewal information for `{secret}`: {error}");
+                    None
+                }
+            }
+        })
+        .buffer_unordered(CONCURRENT_WINDOWS)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+/// Files are the whole world: what is not in them is not there.
+pub fn of_manifests(manifests: Manifests) -> Observed {
+    let mut observed = Observed::at(Timestamp::now());
+    observed.ingresses = manifests.ingresses.into_iter().map(Ingress::from).collect();
+    observed.retired = manifests.retired;
+    observed.classes = Read::Found(manifests.classes.into_iter().map(IngressClass::from).collect());
+    observed.notes = manifests.warnings;
+    for secret in manifests.secrets {
+        let namespace = secret.metadata.namespace.clone().unwrap_or_else(|| "default".into());
+        let name = SecretRef::new(namespace, secret.metadata.name.clone().unwrap_or_default());
+        observed.secrets.insert(name, Read::Found(Secret::from(secret)));
+    }
+    for namespace in manifests.namespaces {
+        let deleting = namespace.metadata.deletion_timestamp.is_some()
+            || namespace
+                .status
+                .and_then(|status| status.phase)
+                .is_some_and(|phase| phase == "Terminating");
+        observed
+            .terminating_namespaces
+            .extend(namespace.metadata.name.filter(|_| deleting));
+    }
+    observed
+}
