@@ -5,4 +5,5 @@
 mod cli;
 mod end_to_end;
 mod scene;
+mod suggestions;
 mod tidy;

@@ -459,6 +459,11 @@ impl Pebble {
         log.lines().filter(|line| line.contains(words)).count()
     }
 
+    /// The file with the authority of its own HTTPS.
+    pub fn authority_file(&self) -> String {
+        state("directory_ca").to_owned()
+    }
+
     /// A file with its root.
     pub fn root(&self) -> PathBuf {
         let root = curl(&[

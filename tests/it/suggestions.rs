@@ -1,0 +1,174 @@
+//! What the authority suggests (RFC 9773), and what one tenant may ask of another's: on the real cluster.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, curl, kubectl};
+
+/// One issued certificate for `a.NAME.example`, in the Secret `a-tls`.
+fn issued(name: &'static str, profile: &str) -> (Scene, String) {
+    let scene = Scene::new(name);
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &[&format!("a.{name}.example")]));
+    let ran = scene.run(&["--profile", profile]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
+    (scene, namespace)
+}
+
+/// Sets the window that the authority suggests for the certificate in a Secret.
+fn suggest(scene: &Scene, namespace: &str, start: Timestamp, end: Timestamp) {
+    let secret = scene.get("secret", namespace, "a-tls");
+    let pem = kubectl(
+        &[
+            "get",
+            "secret",
+            "a-tls",
+            "-n",
+            namespace,
+            "-o",
+            "go-template={{index .data \"tls.crt\" | base64decode}}",
+        ],
+        "",
+    );
+    assert!(secret.is_object());
+    let window = json!({"suggestedWindow": {"start": start.to_string(), "end": end.to_string()}});
+    let body = json!({"Certificate": pem, "ARIResponse": window.to_string()});
+    let url = format!("{}/set-renewal-info/", scene.pebble.management);
+    curl(&[
+        "--fail",
+        "--cacert",
+        &scene.pebble.authority_file(),
+        "-X",
+        "POST",
+        "-d",
+        &body.to_string(),
+        &url,
+    ]);
+}
+
+/// `ACTION REASON` of the only certificate, as JSON reports it.
+fn decided(scene: &Scene, arguments: &[&str]) -> String {
+    let ran = scene.run(&[&["--dry-run", "-o", "json"], arguments].concat()).exits(0);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("a report");
+    let row = &report["certificates"][0];
+    format!(
+        "{} {}",
+        row["action"].as_str().expect("an action"),
+        row["reason"].as_str().expect("a reason")
+    )
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_fresh_certificate_is_not_renewed_whatever_its_lifetime_and_the_minimum() {
+    for (name, profile) in [("ninety", "default"), ("six", "shortlived")] {
+        let (scene, _) = issued(name, profile);
+        let minute_later = (Timestamp::now() + SignedDuration::from_mins(1)).to_string();
+        for minimum in ["1h", "60d", "10000d"] {
+            let arguments = ["--at", &minute_later, "--minimum-validity", minimum];
+            assert_eq!(decided(&scene, &arguments), "keep Valid", "{profile} {minimum}");
+            scene
+                .run(&["--profile", profile, "--minimum-validity", minimum])
+                .exits(0);
+        }
+        assert_eq!(scene.pebble.count("Added order"), 1, "{profile}");
+    }
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_window_in_the_past_makes_one_renewal_that_names_what_it_replaces() {
+    let (scene, namespace) = issued("suggested", "default");
+    let first = scene.get("secret", &namespace, "a-tls");
+    let now = Timestamp::now();
+    suggest(
+        &scene,
+        &namespace,
+        now - SignedDuration::from_hours(48),
+        now - SignedDuration::from_hours(24),
+    );
+
+    let renewed = scene.run(&[]).exits(0);
+    assert!(renewed.stdout.contains("issued   Suggested"), "{}", renewed.stdout);
+    assert!(
+        !renewed.stderr.contains("without naming what it replaces"),
+        "{}",
+        renewed.stderr
+    );
+    scene.run(&[]).exits(0);
+    assert_eq!(scene.pebble.count("Added order"), 2, "one renewal and no more");
+
+    // The authority has noted the replacement: it refuses a second one, and the order is made without naming it.
+    let data = json!({"data": first["data"]});
+    kubectl(
+        &[
+            "patch",
+            "secret",
+            "a-tls",
+            "-n",
+            &namespace,
+            "--type=merge",
+            "-p",
+            &data.to_string(),
+        ],
+        "",
+    );
+    let again = scene.run(&[]).exits(0);
+    assert!(
+        again.stderr.contains("without naming what it replaces"),
+        "{}",
+        again.stderr
+    );
+    assert!(again.stderr.contains("alreadyReplaced"), "{}", again.stderr);
+    assert_eq!(scene.pebble.count("Added order"), 3);
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_window_counts_once_it_closes_before_the_next_run_and_between_that_its_moment_decides() {
+    let (scene, namespace) = issued("window", "default");
+    // Past a third of the lifetime, before the lifetime alone makes it due.
+    let at = Timestamp::now() + SignedDuration::from_hours(24 * 40);
+    let look = || decided(&scene, &["--at", &at.to_string(), "--interval", "24h"]);
+    let hours = SignedDuration::from_hours;
+
+    suggest(&scene, &namespace, at + hours(6), at + hours(12));
+    assert_eq!(look(), "issue Suggested", "it closes before the next run");
+    suggest(&scene, &namespace, at + hours(25), at + hours(26));
+    assert_eq!(look(), "keep Valid", "it opens after the next run");
+    suggest(&scene, &namespace, at - hours(240), at + hours(240));
+    let first = look();
+    assert_eq!(
+        [look(), look(), look()],
+        [first.clone(), first.clone(), first],
+        "the same on each run"
+    );
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_host_of_another_namespace_is_not_ordered_and_its_owner_goes_on() {
+    let (scene, victim) = issued("hostile", "default");
+    let hostile = scene.namespace("hostile");
+    // The API server's creation times have whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    scene.apply(&scene.ingress(&hostile, "mine", "stolen-tls", &["a.hostile.example"]));
+
+    let ran = scene.run(&[]).exits(0);
+    assert!(ran.stdout.contains("refuse   HostClaimed"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(&format!("belongs to namespace `{victim}`")),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(scene.get("secret", &hostile, "stolen-tls"), Value::Null);
+    assert_eq!(scene.pebble.count("Added order"), 1);
+
+    let ran = scene.run(&["a-tls", "-n", &victim, "--force"]).exits(0);
+    assert!(ran.stdout.contains("issued   Forced"), "{}", ran.stdout);
+    assert_eq!(scene.pebble.count("Added order"), 2);
+
+    let ran = scene.run(&["--allow-shared-hosts=a.hostile.example"]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
+    assert_eq!(scene.get("secret", &hostile, "stolen-tls")["type"], "kubernetes.io/tls");
+}
