@@ -4,7 +4,7 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/kube-lego-once
 CLUSTER := tests/cluster/cluster
 
-.PHONY: help build test demo demo-down cluster-binaries test-binaries
+.PHONY: help build test demo demo-down cluster-binaries test-binaries cluster-tests
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -18,7 +18,12 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	cargo fmt --check
 	$(MAKE) --no-print-directory -j2 cluster-binaries test-binaries
 	cargo test --locked
-	$(CLUSTER) run -- cargo test --locked -- --ignored
+	$(CLUSTER) run -- $(MAKE) --no-print-directory cluster-tests
+
+# The last test reads what all the others did.
+cluster-tests:
+	cargo test --locked -- --ignored --skip every_right_is_used
+	cargo test --locked --test it every_right_is_used -- --ignored
 
 cluster-binaries:
 	$(CLUSTER) build

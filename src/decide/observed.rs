@@ -320,6 +320,4 @@ pub enum LeftoverKind {
     EndpointSlice,
     /// `v1`.
     Endpoints,
-    /// `v1`: a solver.
-    Pod,
 }

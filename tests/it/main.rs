@@ -4,6 +4,7 @@
 
 mod cli;
 mod end_to_end;
+mod permissions;
 mod scene;
 mod suggestions;
 mod tidy;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// The state file of `tests/cluster/cluster run`.
@@ -94,24 +95,7 @@ impl Scene {
             pebble: Pebble::start(&folder, change),
             home,
         };
-        scene.apply(&format!(
-            "
-apiVersion: v1
-kind: Namespace
-metadata: {{name: {home}}}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: kube-lego-once, namespace: {home}}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: {home}}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}}
-subjects: [{{kind: ServiceAccount, name: kube-lego-once, namespace: {home}}}]
-",
-            home = scene.home
-        ));
+        scene.apply(&rbac(&scene.home));
         let token = kubectl(
             &["create", "token", "kube-lego-once", "-n", &scene.home, "--duration=2h"],
             "",
@@ -266,19 +250,11 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
             .collect()
     }
 
-    /// What this test's ServiceAccount asked of the API server, as `verb resource[/subresource]`, from the audit log.
-    pub fn requests(&self) -> Vec<String> {
-        let user = format!("system:serviceaccount:{}:kube-lego-once", self.home);
-        let log = fs::read_to_string(state("audit_log")).expect("the audit log");
-        log.lines()
-            .filter(|line| line.contains(&user))
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|event| event["stage"] == "ResponseComplete" && event["user"]["username"] == user.as_str())
-            .map(|event| {
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                format!("{} {}", text(&event["verb"]), text(&event["objectRef"]["resource"]))
-            })
-            .collect()
+    /// What this test's ServiceAccount asked of the API server, from the audit log.
+    pub fn requests(&self) -> Vec<Request> {
+        let mut requests = requests();
+        requests.retain(|request| request.home == self.home);
+        requests
     }
 
     /// Nothing of a run is left: no challenge object, and nobody holds the Lease.
@@ -294,6 +270,28 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
         assert_eq!(holder, "", "the Lease is held");
     }
+}
+
+/// `rbac.yaml` as it is shipped, for another home namespace.
+fn rbac(home: &str) -> String {
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac.yaml")).expect("rbac.yaml");
+    let mut documents = Vec::new();
+    for document in serde_yaml_ng::Deserializer::from_str(&shipped) {
+        let mut object = Value::deserialize(document).expect("YAML");
+        for place in ["/metadata/namespace", "/subjects/0/namespace"] {
+            if let Some(namespace) = object.pointer_mut(place) {
+                *namespace = json!(home);
+            }
+        }
+        if ["Namespace", "ClusterRoleBinding"]
+            .iter()
+            .any(|kind| object["kind"] == *kind)
+        {
+            object["metadata"]["name"] = json!(home);
+        }
+        documents.push(object.to_string());
+    }
+    documents.join("\n---\n")
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -322,9 +320,55 @@ fn expired_certificate(host: &str) -> (String, String) {
     )
 }
 
-/// Whether a request changes something.
-pub fn writes(request: &str) -> bool {
-    !["get ", "list ", "watch "].iter().any(|verb| request.starts_with(verb))
+/// A request that a run of the program made, as the audit log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The home namespace of the ServiceAccount that asked.
+    pub home: String,
+    pub verb: String,
+    pub group: String,
+    pub resource: String,
+    /// Empty for objects of the cluster, and for lists of all namespaces.
+    pub namespace: String,
+    pub name: String,
+    /// The status of the answer.
+    pub code: u64,
+    /// `dryRun` in its URL.
+    pub dry_run: bool,
+}
+
+impl Request {
+    /// Whether it changed something.
+    pub fn writes(&self) -> bool {
+        !self.dry_run && !["get", "list", "watch"].contains(&self.verb.as_str())
+    }
+}
+
+/// The requests of all runs by this suite's ServiceAccounts.
+pub fn requests() -> Vec<Request> {
+    let log = fs::read_to_string(state("audit_log")).expect("the audit log");
+    log.lines()
+        .filter(|line| line.contains("-home:kube-lego-once\"") && line.contains("\"ResponseComplete\""))
+        .filter_map(|line| request(&serde_json::from_str(line).ok()?))
+        .collect()
+}
+
+fn request(event: &Value) -> Option<Request> {
+    let user = event["user"]["username"].as_str()?;
+    let home = user
+        .strip_prefix("system:serviceaccount:")?
+        .strip_suffix(":kube-lego-once")?;
+    let about = |key: &str| event["objectRef"][key].as_str().unwrap_or_default().to_owned();
+    Some(Request {
+        home: home.to_owned(),
+        verb: event["verb"].as_str()?.to_owned(),
+        group: about("apiGroup"),
+        resource: about("resource"),
+        namespace: about("namespace"),
+        name: about("name"),
+        code: event["responseStatus"]["code"].as_u64()?,
+        dry_run: event["requestURI"].as_str()?.contains("dryRun="),
+    })
 }
 
 /// kubectl as the cluster's admin. Panics where it fails.

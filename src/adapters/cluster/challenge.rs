@@ -22,14 +22,13 @@ use super::error::Cause;
 use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// In the order in which they go: first what routes, then what it routes to.
-const KINDS: [LeftoverKind; 5] = [
+const KINDS: [LeftoverKind; 4] = [
     LeftoverKind::Ingress,
     LeftoverKind::Service,
     LeftoverKind::EndpointSlice,
     LeftoverKind::Endpoints,
-    LeftoverKind::Pod,
 ];
-/// Looks at what is left while withdrawing. A Pod takes its grace period; nothing else takes any time.
+/// Looks at what is left while withdrawing.
 const WITHDRAW_ROUNDS: usize = 40;
 /// Between two of them.
 const WITHDRAW_PAUSE: Duration = Duration::from_secs(1);
@@ -99,12 +98,7 @@ impl Cluster {
         let mut found = Vec::new();
         for kind in KINDS {
             let keep = |object: PartialObjectMeta| leftover(kind, namespace, object.metadata);
-            match self.list(&target(kind, namespace), Some(selector), true, keep).await {
-                Ok(objects) => found.extend(objects),
-                // Solvers are Pods of their own only outside of a Job; who has none may lack the right.
-                Err(error) if kind == LeftoverKind::Pod && error.is_forbidden() => {}
-                Err(error) => return Err(error),
-            }
+            found.extend(self.list(&target(kind, namespace), Some(selector), true, keep).await?);
         }
         found.sort();
         Ok(found)
@@ -218,11 +212,13 @@ impl Cluster {
                 return Err(error.into());
             }
             round += 1;
-            let metadata = match self.get::<PartialObjectMeta>(&target).await {
-                Ok(found) => found.metadata,
-                Err(gone) if gone.is_not_found() => continue,
-                Err(error) => return Err(error.into()),
-            };
+            // A list where a get would do: that right is needed anyway, and one right less is one less to give.
+            let named =
+                |object: PartialObjectMeta| Some(object.metadata).filter(|it| it.name.as_deref() == Some(&name));
+            let mut found = self
+                .list(&self::target(kind, &home.namespace), None, true, named)
+                .await?;
+            let Some(metadata) = found.pop() else { continue };
             let run = metadata.labels.as_ref().and_then(|labels| labels.get(RUN_LABEL));
             let whose = match run {
                 // Our own creation, sent again by the client after its first answer was lost.
@@ -311,7 +307,6 @@ fn target(kind: LeftoverKind, namespace: &str) -> Target {
         LeftoverKind::Service => Target::of::<core::Service>(namespace, None),
         LeftoverKind::EndpointSlice => Target::of::<EndpointSlice>(namespace, None),
         LeftoverKind::Endpoints => Target::of::<core::Endpoints>(namespace, None),
-        LeftoverKind::Pod => Target::of::<core::Pod>(namespace, None),
     }
 }
 

@@ -1,0 +1,131 @@
+//! `rbac.yaml` grants what the program uses, and nothing more: compared with the API server's audit log.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::scene::{Request, Scene, kubectl, requests};
+
+/// One verb on one resource, in one of the two roles.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Grant {
+    role: String,
+    group: String,
+    resource: String,
+    /// Empty for any name.
+    name: String,
+    verb: String,
+}
+
+impl Grant {
+    fn allows(&self, request: &Request) -> bool {
+        let scope = self.role == "ClusterRole" || request.namespace == request.home;
+        // A create has no name that a rule could see.
+        let named = self.name.is_empty() || self.name == request.name;
+        scope && named && self.group == request.group && self.resource == request.resource && self.verb == request.verb
+    }
+}
+
+fn grants() -> BTreeSet<Grant> {
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac.yaml")).expect("rbac.yaml");
+    let texts = |list: &Value| -> Vec<String> {
+        let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter()
+            .map(|text| text.as_str().expect("text").to_owned())
+            .collect()
+    };
+    let mut grants = BTreeSet::new();
+    for document in serde_yaml_ng::Deserializer::from_str(&shipped) {
+        let role = Value::deserialize(document).expect("YAML");
+        for rule in role["rules"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            let names = Some(texts(&rule["resourceNames"])).filter(|names| !names.is_empty());
+            for group in texts(&rule["apiGroups"]) {
+                for resource in texts(&rule["resources"]) {
+                    for verb in texts(&rule["verbs"]) {
+                        for name in names.clone().unwrap_or_else(|| vec![String::new()]) {
+                            grants.insert(Grant {
+                                role: role["kind"].as_str().expect("a kind").to_owned(),
+                                group: group.clone(),
+                                resource: resource.clone(),
+                                name,
+                                verb: verb.clone(),
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(!grants.is_empty());
+    grants
+}
+
+/// Runs last, over the audit log of all the other tests: see the Makefile.
+#[test]
+#[ignore = "needs the audit log of the whole suite"]
+fn every_right_is_used_and_none_is_missing() {
+    let grants = grants();
+    let all = requests();
+    assert!(all.len() > 500, "the whole suite is in the log: {} requests", all.len());
+    // A scene whose name says so has had rights taken away.
+    let regular: Vec<_> = all
+        .iter()
+        .filter(|request| !request.home.starts_with("denied-"))
+        .collect();
+
+    let missing: BTreeSet<_> = regular
+        .iter()
+        .filter(|request| !grants.iter().any(|grant| grant.allows(request)))
+        .map(|request| {
+            format!(
+                "{} {}/{} {:?} in {:?}: {}",
+                request.verb, request.group, request.resource, request.name, request.namespace, request.code
+            )
+        })
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "requests that `rbac.yaml` does not grant:\n{missing:#?}"
+    );
+
+    let unused: Vec<_> = grants
+        .iter()
+        .filter(|grant| !regular.iter().any(|request| grant.allows(request)))
+        .collect();
+    assert!(unused.is_empty(), "rights that no request used:\n{unused:#?}");
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn single_namespaces_can_be_looked_after_without_any_right_elsewhere() {
+    let scene = Scene::new("denied-elsewhere");
+    let namespace = scene.namespace("web");
+    kubectl(&["delete", "clusterrolebinding", &scene.home], "");
+    let account = format!("{}:kube-lego-once", scene.home);
+    let arguments = [
+        "create",
+        "rolebinding",
+        "kube-lego-once",
+        "-n",
+        &namespace,
+        "--clusterrole=kube-lego-once",
+        "--serviceaccount",
+        &account,
+    ];
+    kubectl(&arguments, "");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.denied-elsewhere.example"]));
+
+    let everywhere = scene.run(&[]).exits(2);
+    assert!(everywhere.stderr.contains("hint: "), "{}", everywhere.stderr);
+    let ran = scene.run(&["-n", &namespace]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("only the named namespaces could be read"),
+        "{}",
+        ran.stderr
+    );
+    scene.assert_nothing_is_left();
+}
