@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Cluster, Held, TlsContent};
-use crate::adapters::probe::{ProbeSettings, Prober};
+use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
 use crate::adapters::responder::Responder;
 use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
@@ -38,6 +38,8 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ou
     if plan.issue.is_empty() {
         return Ok(Outcomes::new());
     }
+    world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
+    world.site.cluster.rehearse_ledger(&world.site.home).await?;
     let account = open_account(world).await?;
     let outcomes = Mutex::new(Outcomes::new());
     let due = rehearse(&plan.issue, &account, world, &outcomes).await;
@@ -86,6 +88,7 @@ async fn open_account(world: &World) -> anyhow::Result<Account> {
     match world.site.cluster.read_account(&world.site.home, directory).await {
         Read::Found(credentials) => Ok(authority.open(&credentials).await?),
         Read::Absent => {
+            world.site.cluster.rehearse_account(&world.site.home, directory).await?;
             let (account, credentials) = authority.register().await?;
             world
                 .site
@@ -95,7 +98,7 @@ async fn open_account(world: &World) -> anyhow::Result<Account> {
             log::info!("registered the account `{}`", account.url());
             Ok(account)
         }
-        Read::Unknown(why) => anyhow::bail!("read the account in namespace `{}`: {why}", world.site.home),
+        Read::Unknown(unread) => Err(unread.into()),
     }
 }
 
@@ -231,10 +234,10 @@ impl Batch<'_> {
 
 /// Asks every host of a certificate; all of them, so that one run names all that are dead.
 async fn probe(prober: &Prober, certificate: &Certificate) -> Result<(), Failure> {
-    let probes = certificate.hosts.iter().map(|host| async move {
-        let proof = prober.probe(host, &status_addresses(certificate, host)).await;
-        proof.map_err(|failure| (host, failure))
-    });
+    let probes = certificate
+        .hosts
+        .iter()
+        .map(|host| async move { prober.probe(host, &status_addresses(certificate, host)).await });
     let failures: Vec<_> = futures::future::join_all(probes)
         .await
         .into_iter()
@@ -243,16 +246,13 @@ async fn probe(prober: &Prober, certificate: &Certificate) -> Result<(), Failure
     if failures.is_empty() {
         return Ok(());
     }
-    let seen: Vec<_> = failures
-        .iter()
-        .map(|(host, failure)| format!("`{host}` {failure}"))
-        .collect();
+    let seen: Vec<_> = failures.iter().map(ToString::to_string).collect();
     Err(Failure {
         message: format!(
             "nothing was ordered, because the authority would not get an answer: {}",
             seen.join("; ")
         ),
-        hint: failures.iter().find_map(|(_, failure)| failure.hint()),
+        hint: failures.iter().find_map(ProbeFailure::hint),
     })
 }
 

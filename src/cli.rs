@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
-use crate::adapters::acme::{AuthoritySettings, CaBundle, Proxy};
+use crate::adapters::acme::{AuthoritySettings, CaBundle, ExternalAccount, Proxy};
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::policy::{Policy, SharedHosts, TLS_ACME};
@@ -28,6 +29,29 @@ use crate::decide::selection::{LabelSelector, Selection};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+/// What is said on stderr, and how.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct Logging {
+    /// Say more on stderr: -v each step, -vv each request; $RUST_LOG says it in detail
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// How a line on stderr is written
+    #[arg(long, env = "KUBE_LEGO_ONCE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// How a line on stderr is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line: `time`, `level`, `target`, `message`.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,6 +62,12 @@ enum Command {
     Explain(Box<ExplainArgs>),
     /// Remove what a run that was killed left behind
     Clean(CleanArgs),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -134,7 +164,7 @@ struct CleanArgs {
     cluster: ClusterArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Cluster")]
 struct ClusterArgs {
     /// Kubeconfig file, instead of $KUBECONFIG, ~/.kube/config or the Pod's own credentials
@@ -163,6 +193,22 @@ struct AuthorityArgs {
     /// Address for a new account's contact; authorities work without
     #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS")]
     email: Option<String>,
+    /// Key id of an external account, where the authority demands one
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_EAB_KEY_ID",
+        value_name = "ID",
+        requires = "eab_hmac_key_file"
+    )]
+    eab_key_id: Option<String>,
+    /// File with the external account's HMAC key, base64url as the authority hands it out
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_EAB_HMAC_KEY_FILE",
+        value_name = "FILE",
+        requires = "eab_key_id"
+    )]
+    eab_hmac_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -252,6 +298,16 @@ struct ChallengeArgs {
         default_value_t = 443
     )]
     probe_https_port: u16,
+}
+
+fn external_account(key_id: Option<String>, hmac_key_file: Option<PathBuf>) -> anyhow::Result<Option<ExternalAccount>> {
+    let (Some(key_id), Some(path)) = (key_id, hmac_key_file) else {
+        return Ok(None);
+    };
+    let name = path.display();
+    let key = std::fs::read_to_string(&path).with_context(|| format!("read the external account's key `{name}`"))?;
+    let account = ExternalAccount::parse(&key_id, &key).map_err(|why| anyhow::anyhow!("read `{name}`: {why}"))?;
+    Ok(Some(account))
 }
 
 /// Colour and a bar for people, unless they say no (<https://no-color.org>); plain columns for programs.
@@ -345,6 +401,8 @@ pub enum Action {
     Explain,
     /// Sweep and nothing else.
     Clean,
+    /// Print a completion script.
+    Completions(Shell),
 }
 
 /// Where the objects come from.
@@ -389,8 +447,24 @@ impl Cli {
             Command::Run(args) => args.into_settings(),
             Command::Explain(args) => args.into_settings(),
             Command::Clean(args) => Ok(Settings::clean(args.cluster)),
+            Command::Completions { shell } => Ok(Settings {
+                action: Action::Completions(shell),
+                ..Settings::clean(ClusterArgs::default())
+            }),
         }
     }
+
+    /// How to log, which is needed before anything can be said.
+    pub fn logging(&self) -> Logging {
+        self.logging
+    }
+}
+
+/// A shell's completion script.
+pub fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "kube-lego-once", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 impl RunArgs {
@@ -535,7 +609,7 @@ impl AuthorityArgs {
             proxy: proxy(),
             profile: self.profile,
             email: self.email,
-            external_account: None,
+            external_account: external_account(self.eab_key_id, self.eab_hmac_key_file)?,
             account_entry: String::new(),
         }))
     }
@@ -574,8 +648,6 @@ impl ChallengeSettings {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

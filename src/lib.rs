@@ -74,6 +74,7 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
         }
         Action::DryRun { output, exit_code } => {
             let (_, plan) = unless_stopped(look(settings), stop).await?;
+            warn_of(&plan);
             let report = Report::of_plan(&plan, settings.directory_url());
             let status = if *exit_code {
                 report.finding()
@@ -87,12 +88,17 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
         }
         Action::Explain => {
             let (observed, plan) = unless_stopped(look(settings), stop).await?;
+            warn_of(&plan);
             let text = explanation(&observed, &settings.policy, &plan);
             Ok(Ending {
                 text,
                 status: ExitStatus::Success,
             })
         }
+        Action::Completions(shell) => Ok(Ending {
+            text: cli::completions(*shell),
+            status: ExitStatus::Success,
+        }),
         Action::Clean => {
             let report = clean(settings, stop).await?;
             Ok(Ending {
@@ -107,7 +113,9 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
 async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
     let site = unless_stopped(Site::open(settings), stop).await?;
     let (_, plan) = unless_stopped(look_at(&site, settings), stop).await?;
+    warn_of(&plan);
     if plan.is_idle() {
+        site.warn_of_authority();
         return Ok(Report::of_plan(&plan, settings.directory_url()));
     }
     let world = World::new(site, settings, &plan, stop.clone())?;
@@ -145,7 +153,11 @@ async fn clean(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
 /// Observes and plans, wherever the objects come from.
 async fn look(settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
     match &settings.source {
-        Source::Cluster => look_at(&Site::open(settings).await?, settings).await,
+        Source::Cluster => {
+            let site = Site::open(settings).await?;
+            site.warn_of_authority();
+            look_at(&site, settings).await
+        }
         Source::Files { paths, recursive } => {
             let manifests = adapters::manifests::read(paths, *recursive)?;
             decided(observe::of_manifests(manifests), settings)
@@ -161,9 +173,6 @@ async fn look_at(site: &Site, settings: &Settings) -> anyhow::Result<(Observed, 
 fn decided(mut observed: Observed, settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
     observed.now = settings.at.unwrap_or(observed.now);
     let plan = plan(&observed, &settings.policy);
-    for note in &plan.notes {
-        log::warn!("{note}");
-    }
     match plan.unmatched.first() {
         None => Ok((observed, plan)),
         Some(name) => Err(Wrong::new(
@@ -174,6 +183,12 @@ fn decided(mut observed: Observed, settings: &Settings) -> anyhow::Result<(Obser
             ),
         )
         .into()),
+    }
+}
+
+fn warn_of(plan: &Plan) {
+    for note in &plan.notes {
+        log::warn!("{note}");
     }
 }
 

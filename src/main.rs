@@ -4,23 +4,23 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use kube_lego_once::cli::Cli;
+use env_logger::fmt::Formatter;
+use kube_lego_once::cli::{Cli, LogFormat, Logging};
 use kube_lego_once::decide::report::ExitStatus;
 use kube_lego_once::problem;
 use kube_lego_once::world::{Stop, Stopper};
+use log::{Level, Record};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging();
+    start_logging(cli.logging());
     // One provider for every TLS connection and signature; the error only says that one is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let json = cli.logging().log_format == LogFormat::Json;
     let status = match run(cli) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {}", problem::one_line(&error));
-            if let Some(hint) = problem::hint(&error) {
-                eprintln!("hint: {hint}");
-            }
+            say(json, &problem::one_line(&error), problem::hint(&error));
             ExitStatus::Error
         }
     };
@@ -46,23 +46,62 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
     Ok(ending.status)
 }
 
-/// Plain lines on stderr, warnings and what is done; `RUST_LOG` says otherwise.
-fn start_logging() {
-    let environment = env_logger::Env::default().default_filter_or("warn,kube_client=off,kube_lego_once=info");
-    env_logger::Builder::from_env(environment)
-        .format(|out, record| match record.level() {
-            log::Level::Info => writeln!(out, "{}", record.args()),
-            log::Level::Warn => writeln!(out, "warning: {}", record.args()),
-            log::Level::Error => writeln!(out, "error: {}", record.args()),
-            level => writeln!(
-                out,
-                "{} {}: {}",
-                level.as_str().to_lowercase(),
-                record.target(),
-                record.args()
-            ),
-        })
-        .init();
+/// The last word on stderr, whatever the log's level: why the run could not happen, and what to do.
+fn say(json: bool, error: &str, hint: Option<String>) {
+    if json {
+        let time = jiff::Timestamp::now().to_string();
+        eprintln!(
+            "{}",
+            serde_json::json!({"time": time, "level": "error", "message": error, "hint": hint})
+        );
+        return;
+    }
+    eprintln!("error: {error}");
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+}
+
+/// Lines on stderr: warnings and what is done, more with `-v`; `RUST_LOG` says otherwise.
+fn start_logging(logging: Logging) {
+    let filter = match logging.verbose {
+        0 => "warn,kube_client=off,kube_lego_once=info",
+        1 => "warn,kube_client=off,kube_lego_once=debug",
+        _ => "debug,kube_lego_once=trace",
+    };
+    let environment = env_logger::Env::default().default_filter_or(filter);
+    let mut builder = env_logger::Builder::from_env(environment);
+    match logging.log_format {
+        LogFormat::Text => builder.format(text_line),
+        LogFormat::Json => builder.format(json_line),
+    };
+    builder.init();
+}
+
+/// The message alone for what is done; the level in front of anything else.
+fn text_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    match record.level() {
+        Level::Info => writeln!(out, "{}", record.args()),
+        Level::Warn => writeln!(out, "warning: {}", record.args()),
+        Level::Error => writeln!(out, "error: {}", record.args()),
+        level => writeln!(
+            out,
+            "{} {}: {}",
+            level.as_str().to_lowercase(),
+            record.target(),
+            record.args()
+        ),
+    }
+}
+
+fn json_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let line = serde_json::json!({
+        "time": jiff::Timestamp::now().to_string(),
+        "level": record.level().as_str().to_lowercase(),
+        "target": record.target(),
+        "message": record.args().to_string(),
+    });
+    writeln!(out, "{line}")
 }
 
 /// The first SIGINT or SIGTERM asks the run to stop; the second ends the process at once.

@@ -27,7 +27,7 @@ pub async fn leftovers(cluster: &Cluster, home: &str) -> anyhow::Result<Observed
     observed.lease_holder = match cluster.lease_holder(home).await {
         Read::Found(holder) => holder,
         Read::Absent => None,
-        Read::Unknown(why) => anyhow::bail!("read the Lease in namespace `{home}`: {why}"),
+        Read::Unknown(unread) => return Err(unread.into()),
     };
     Ok(observed)
 }
@@ -52,7 +52,7 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
     let (ingresses, note) = ingresses?;
     observed.ingresses = ingresses;
     observed.notes.extend(note);
-    observed.classes = classes.map_or_else(|error| Read::Unknown(error.to_string()), Read::Found);
+    observed.classes = classes.map_or_else(|error| Read::Unknown(error.unread()), Read::Found);
     if let Read::Unknown(why) = &observed.classes {
         observed
             .notes
@@ -70,12 +70,8 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
         Read::Unknown(why) => observed.notes.push(format!("the ledger could not be read: {why}")),
     }
     observed.secrets = cluster.read_secrets(secrets_wanted(&observed, policy)).await;
-    match authority {
-        Some(Ok(authority)) => observed.renewal_windows = renewal_windows(authority, &observed, policy).await,
-        Some(Err(error)) => observed
-            .notes
-            .push(format!("the authority was not asked for renewal information: {error}")),
-        None => {}
+    if let Some(Ok(authority)) = authority {
+        observed.renewal_windows = renewal_windows(authority, &observed, policy).await;
     }
     Ok(observed)
 }

@@ -2,6 +2,8 @@
 
 use crate::adapters::acme::AcmeError;
 use crate::adapters::cluster::{ClusterError, ConnectError, LeaseError, PresentError};
+use crate::adapters::responder::ResponderError;
+use crate::decide::observed::Unread;
 
 /// Something about the settings or the names given: what is wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +41,14 @@ pub fn one_line(error: &anyhow::Error) -> String {
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         let wrong = cause.downcast_ref::<Wrong>().map(|wrong| wrong.hint.clone());
+        let unread = cause.downcast_ref::<Unread>().and_then(|unread| unread.hint.clone());
         wrong
+            .or(unread)
             .or_else(|| cause.downcast_ref::<ConnectError>().and_then(ConnectError::hint))
             .or_else(|| cause.downcast_ref::<ClusterError>().and_then(ClusterError::hint))
             .or_else(|| cause.downcast_ref::<LeaseError>().and_then(LeaseError::hint))
             .or_else(|| cause.downcast_ref::<PresentError>().and_then(PresentError::hint))
+            .or_else(|| cause.downcast_ref::<ResponderError>().and_then(ResponderError::hint))
             .or_else(|| cause.downcast_ref::<AcmeError>().and_then(AcmeError::hint))
     })
 }

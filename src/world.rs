@@ -1,5 +1,6 @@
 //! What a run works with, and how it learns that it is to stop.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -96,6 +97,13 @@ impl Site {
             home,
             authority,
         })
+    }
+
+    /// Where nothing is ordered, an authority that cannot be reached is no more than worth knowing.
+    pub fn warn_of_authority(&self) {
+        if let Some(Err(error)) = &self.authority {
+            log::warn!("the authority was not asked for renewal information: {error}");
+        }
     }
 }
 
@@ -200,13 +208,27 @@ fn check_settings(settings: &Settings) -> Result<(), Wrong> {
             "add `--directory letsencrypt-staging`, or an https URL; `--dry-run` needs none",
         ));
     }
-    if settings.challenge.advertise_address.is_none() {
-        return Err(Wrong::new(
+    let hint = "`--advertise-address` names an address of this machine that Pods can connect to";
+    match settings.challenge.advertise_address {
+        None => Err(Wrong::new(
             "certificates are due, and the cluster cannot reach the challenge listener, because no address of this machine is known",
-            "add `--advertise-address` with an address that Pods can connect to",
-        ));
+            hint,
+        )),
+        Some(address) if !can_be_an_endpoint(address) => Err(Wrong::new(
+            format!("no EndpointSlice takes the address `{address}`, and no Pod could reach it"),
+            hint,
+        )),
+        Some(_) => Ok(()),
     }
-    Ok(())
+}
+
+/// The addresses that the API server refuses as endpoints (k8s.io/kubernetes, `ValidateEndpointIP`).
+fn can_be_an_endpoint(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local)
 }
 
 fn new_run_id() -> anyhow::Result<RunId> {

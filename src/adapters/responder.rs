@@ -66,6 +66,18 @@ pub enum ResponderError {
     Start(String),
 }
 
+impl ResponderError {
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { .. } => {
+                Some("`--listen` names another address and port of this machine; port 0 takes a free one".into())
+            }
+            Self::Start(_) => None,
+        }
+    }
+}
+
 /// An HTTP server that answers challenges until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Responder {

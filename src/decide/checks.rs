@@ -4,7 +4,7 @@ use super::desired::Certificate;
 use super::directory::Trust;
 use super::inspection::{CertificateFacts, Inspection, KeyMatch, Marker};
 use super::name::{DnsName, DnsNameProblem};
-use super::observed::{IngressClass, Observed, Read, RenewalWindow, Secret};
+use super::observed::{IngressClass, Observed, Read, RenewalWindow, Secret, Unread};
 use super::policy::{Policy, TLS_ACME};
 use super::route::controller;
 use super::validity::{is_suggested, least_validity, moment, short};
@@ -445,7 +445,10 @@ fn invalid_secret_name(subject: &Subject<'_>) -> Answer {
 
 fn unknown(subject: &Subject<'_>) -> Answer {
     match subject.secret {
-        Read::Unknown(why) => Answer::Yes(format!("the Secret could not be read: {why}")),
+        Read::Unknown(Unread { why, hint: None }) => Answer::Yes(format!("the Secret could not be read: {why}")),
+        Read::Unknown(Unread { why, hint: Some(hint) }) => {
+            Answer::Yes(format!("the Secret could not be read: {why}; hint: {hint}"))
+        }
         Read::Found(_) | Read::Absent => Answer::no("the API server answered"),
     }
 }

@@ -22,8 +22,27 @@ pub enum Read<T> {
     Found(T),
     /// The API server said "not found".
     Absent,
-    /// The read failed: why.
-    Unknown(String),
+    /// The read failed.
+    Unknown(Unread),
+}
+
+/// Why a read failed, and what a person can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unread {
+    /// Operation, object and cause.
+    pub why: String,
+    /// What to do, where that is known.
+    pub hint: Option<String>,
+}
+
+impl From<&str> for Unread {
+    fn from(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            hint: None,
+        }
+    }
 }
 
 /// All that a plan is made from.

@@ -2,6 +2,7 @@
 //!
 //! What is `#[ignore = "needs the test cluster"]` runs in `make test`, under `tests/cluster/cluster run`.
 
+mod bad_input;
 mod cli;
 mod end_to_end;
 mod permissions;

@@ -1,13 +1,10 @@
 //! `rbac.yaml` grants what the program uses, and nothing more: compared with the API server's audit log.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::scene::{Request, Scene, kubectl, requests};
+use crate::scene::{Request, Scene, kubectl, requests, shipped};
 
 /// One verb on one resource, in one of the two roles.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +27,6 @@ impl Grant {
 }
 
 fn grants() -> BTreeSet<Grant> {
-    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac.yaml")).expect("rbac.yaml");
     let texts = |list: &Value| -> Vec<String> {
         let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
         list.iter()
@@ -38,8 +34,7 @@ fn grants() -> BTreeSet<Grant> {
             .collect()
     };
     let mut grants = BTreeSet::new();
-    for document in serde_yaml_ng::Deserializer::from_str(&shipped) {
-        let role = Value::deserialize(document).expect("YAML");
+    for role in shipped() {
         for rule in role["rules"].as_array().map(Vec::as_slice).unwrap_or_default() {
             let names = Some(texts(&rule["resourceNames"])).filter(|names| !names.is_empty());
             for group in texts(&rule["apiGroups"]) {

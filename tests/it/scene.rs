@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize as _;
@@ -95,13 +95,68 @@ impl Scene {
             pebble: Pebble::start(&folder, change),
             home,
         };
-        scene.apply(&rbac(&scene.home));
+        {
+            // All scenes share one ClusterRole, and two `apply`s that both find it missing cannot both make it.
+            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+            let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            scene.apply(&rbac(&scene.home));
+        }
         let token = kubectl(
             &["create", "token", "kube-lego-once", "-n", &scene.home, "--duration=2h"],
             "",
         );
         scene.write_kubeconfig(token.trim());
         scene
+    }
+
+    /// The kubeconfig of this scene's ServiceAccount.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The kubeconfig of the cluster's admin.
+    pub fn admin_kubeconfig(&self) -> &'static str {
+        state("kubeconfig")
+    }
+
+    /// Gives these rights to the scene's ServiceAccount, in one namespace and at home, and no others.
+    pub fn grant(&self, rights: &[Value], namespace: &str) {
+        let account = json!([{"kind": "ServiceAccount", "name": "kube-lego-once", "namespace": self.home}]);
+        let mut manifests = String::new();
+        kubectl(&["delete", "clusterrolebinding", &self.home, "--ignore-not-found"], "");
+        for role in rights {
+            let mut role = role.clone();
+            let cluster_wide = role["kind"] == "ClusterRole";
+            let (name, namespace) = if cluster_wide {
+                (&self.home, namespace)
+            } else {
+                (&self.home, self.home.as_str())
+            };
+            role["metadata"] = if cluster_wide {
+                json!({"name": name})
+            } else {
+                json!({"name": name, "namespace": namespace})
+            };
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": name, "namespace": namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": name},
+                "subjects": account,
+            });
+            manifests.push_str(&format!("---\n{role}\n---\n{binding}\n"));
+        }
+        kubectl(
+            &[
+                "delete",
+                "rolebinding",
+                "kube-lego-once",
+                "-n",
+                &self.home,
+                "--ignore-not-found",
+            ],
+            "",
+        );
+        self.apply(&manifests);
     }
 
     fn write_kubeconfig(&self, token: &str) {
@@ -272,12 +327,55 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
     }
 }
 
+/// The two roles of `rbac.yaml` without one verb on one resource.
+pub fn rights_without(kind: &str, group: &str, resource: &str, verb: &str) -> Vec<Value> {
+    let mut roles: Vec<Value> = shipped()
+        .into_iter()
+        .filter(|object| object["rules"].is_array())
+        .collect();
+    let mut taken = 0;
+    for role in roles.iter_mut().filter(|role| role["kind"] == kind) {
+        let mut rules = Vec::new();
+        for rule in role["rules"].as_array().expect("rules") {
+            let has = |list: &str, text: &str| rule[list].as_array().expect("a list").contains(&json!(text));
+            if !(has("apiGroups", group) && has("resources", resource) && has("verbs", verb)) {
+                rules.push(rule.clone());
+                continue;
+            }
+            taken += 1;
+            let without = |list: &str, text: &str| {
+                let all = rule[list].as_array().expect("a list").iter();
+                all.filter(|item| **item != json!(text)).cloned().collect::<Vec<_>>()
+            };
+            let mut others = rule.clone();
+            others["resources"] = json!(without("resources", resource));
+            let mut same = rule.clone();
+            same["resources"] = json!([resource]);
+            same["verbs"] = json!(without("verbs", verb));
+            rules.extend(
+                [others, same]
+                    .into_iter()
+                    .filter(|rule| rule["resources"] != json!([]) && rule["verbs"] != json!([])),
+            );
+        }
+        role["rules"] = json!(rules);
+    }
+    assert!(taken > 0, "rbac.yaml grants no {verb} on {resource} in the {kind}");
+    roles
+}
+
+/// The objects of `rbac.yaml`.
+pub fn shipped() -> Vec<Value> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac.yaml")).expect("rbac.yaml");
+    serde_yaml_ng::Deserializer::from_str(&text)
+        .map(|document| Value::deserialize(document).expect("YAML"))
+        .collect()
+}
+
 /// `rbac.yaml` as it is shipped, for another home namespace.
 fn rbac(home: &str) -> String {
-    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac.yaml")).expect("rbac.yaml");
     let mut documents = Vec::new();
-    for document in serde_yaml_ng::Deserializer::from_str(&shipped) {
-        let mut object = Value::deserialize(document).expect("YAML");
+    for mut object in shipped() {
         for place in ["/metadata/namespace", "/subjects/0/namespace"] {
             if let Some(namespace) = object.pointer_mut(place) {
                 *namespace = json!(home);

@@ -213,6 +213,11 @@ impl AcmeError {
             Cause::Untrusted {
                 unknown_issuer: true, ..
             } => "`--ca-bundle` names a file with the roots of a private authority; with it nothing else is trusted",
+            Cause::Unreadable { .. } | Cause::Answered { .. }
+                if self.0.retry_after.is_none() && self.0.operation == "read the directory" =>
+            {
+                "is this the URL of an ACME directory (RFC 8555), and does the authority work?"
+            }
             Cause::Retired => "ask the authority for its ACME v2 directory (RFC 8555)",
             Cause::ExternalAccountRequired => EXTERNAL_ACCOUNT_HINT,
             Cause::UnknownProfile { .. } => "`--profile` takes one of these, or leave it away",

@@ -3,6 +3,7 @@
 use crate::decide::directory::{ACCOUNT_SECRET, Directory};
 use crate::decide::observed::Read;
 
+use super::keyed_secret::Write;
 use super::{Cluster, ClusterError};
 
 impl Cluster {
@@ -18,6 +19,14 @@ impl Cluster {
         }
     }
 
+    /// Does everything that [`Cluster::store_account`] would do, short of writing: an account whose key cannot be kept
+    /// must not be registered.
+    pub async fn rehearse_account(&self, home_namespace: &str, directory: &Directory) -> Result<(), ClusterError> {
+        let key = directory.account_key();
+        self.write_key(home_namespace, ACCOUNT_SECRET, &key, Vec::new(), Write::Rehearse)
+            .await
+    }
+
     /// Stores it. Keys of other directories, and of other programs (kube-lego's `tls.key`), stay as they are.
     pub async fn store_account(
         &self,
@@ -26,7 +35,8 @@ impl Cluster {
         credentials: Vec<u8>,
     ) -> Result<(), ClusterError> {
         let key = directory.account_key();
-        self.write_key(home_namespace, ACCOUNT_SECRET, &key, credentials).await
+        self.write_key(home_namespace, ACCOUNT_SECRET, &key, credentials, Write::Do)
+            .await
     }
 }
 
@@ -56,7 +66,7 @@ mod tests {
         for _ in 0..4 {
             answers.push(cluster.read_account("home", &directory()).await);
         }
-        let unknown = "could not read Secret `home/kube-lego-account`: no".to_owned();
+        let unknown = "could not read Secret `home/kube-lego-account`: no".into();
         let expected = [
             Read::Absent,
             Read::Absent,

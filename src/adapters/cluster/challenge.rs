@@ -15,7 +15,9 @@ use tokio::time::sleep;
 
 use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{IngressClass, Leftover, LeftoverKind};
-use crate::decide::route::{Backend, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name};
+use crate::decide::route::{
+    Backend, CHALLENGE_NAME, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name,
+};
 
 use super::call::{Target, Verb};
 use super::error::Cause;
@@ -116,6 +118,23 @@ impl Cluster {
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
             done => done.map(drop),
         }
+    }
+
+    /// Asks whether what will be created may be deleted again: an object that cannot be taken away must not be made.
+    ///
+    /// A dry run on names of ours: whether such an object exists is of no matter, since nothing is deleted.
+    pub async fn rehearse_withdrawal(&self, home_namespace: &str) -> Result<(), ClusterError> {
+        for kind in KINDS {
+            let target = target(kind, home_namespace).named(CHALLENGE_NAME);
+            let request = target
+                .request()
+                .delete(CHALLENGE_NAME, &DeleteParams::default().dry_run());
+            match self.call_text(Verb::Delete, &target, request).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Creates the backend and, class by class, the challenge Ingresses.

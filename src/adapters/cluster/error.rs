@@ -7,6 +7,8 @@ use std::sync::Arc;
 use kube::client::AuthError;
 use kube::core::Status;
 
+use crate::decide::observed::Unread;
+
 use super::call::{Target, Verb};
 
 /// A call to the API server that failed: what was tried, on what, and why it failed.
@@ -96,6 +98,14 @@ impl ClusterError {
     /// 401: the API server does not know who is asking.
     pub fn is_unauthorized(&self) -> bool {
         self.has_code(401)
+    }
+
+    /// The same as the outcome of a read.
+    pub fn unread(&self) -> Unread {
+        Unread {
+            why: self.to_string(),
+            hint: self.hint(),
+        }
     }
 
     /// 403 by an authorizer: RBAC does not grant it. A quota's or a webhook's 403 is not this one.
@@ -215,7 +225,8 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     // hyper's word for the stage; what went wrong there follows.
     parts.retain(|part| !part.is_empty() && part != "client error (Connect)");
     parts.dedup();
-    parts.join(": ")
+    // tokio's word for it says nothing to who never set a deadline.
+    parts.join(": ").replace("deadline has elapsed", "timed out")
 }
 
 impl fmt::Display for Verb {

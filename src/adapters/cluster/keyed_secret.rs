@@ -13,6 +13,13 @@ use crate::decide::observed::Read;
 use super::call::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
 
+/// Whether a write is done, or everything but its last step (`dryRun=All`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    Rehearse,
+    Do,
+}
+
 impl Cluster {
     /// All data of a Secret.
     pub(super) async fn read_data(&self, namespace: &str, name: &str) -> Read<BTreeMap<String, ByteString>> {
@@ -20,7 +27,7 @@ impl Cluster {
         match self.get::<Secret>(&target).await {
             Ok(secret) => Read::Found(secret.data.unwrap_or_default()),
             Err(error) if error.is_not_found() => Read::Absent,
-            Err(error) => Read::Unknown(error.to_string()),
+            Err(error) => Read::Unknown(error.unread()),
         }
     }
 
@@ -31,10 +38,11 @@ impl Cluster {
         name: &str,
         key: &str,
         value: Vec<u8>,
+        write: Write,
     ) -> Result<(), ClusterError> {
         let value = ByteString(value);
         let patch = json!({"data": {key: value}});
-        match self.patch_secret(namespace, name, &patch).await {
+        match self.patch_secret(namespace, name, &patch, write).await {
             Err(error) if error.is_not_found() => {}
             done => return done,
         }
@@ -51,15 +59,15 @@ impl Cluster {
             ..Secret::default()
         };
         let params = PostParams {
+            dry_run: write == Write::Rehearse,
             field_manager: Some(FIELD_MANAGER.into()),
-            ..PostParams::default()
         };
         let request = serde_json::to_vec(&secret)
             .map_err(kube::core::request::Error::SerializeBody)
             .and_then(|body| target.request().create(&params, body));
         match self.call_text(Verb::Create, &target.named(name), request).await {
             // Somebody made it in between: now it can be patched.
-            Err(error) if error.is_conflict() => self.patch_secret(namespace, name, &patch).await,
+            Err(error) if error.is_conflict() => self.patch_secret(namespace, name, &patch, write).await,
             done => done.map(drop),
         }
     }
@@ -67,15 +75,16 @@ impl Cluster {
     /// Removes one data key and touches no other. That it is not there is success.
     pub(super) async fn remove_key(&self, namespace: &str, name: &str, key: &str) -> Result<(), ClusterError> {
         let patch = json!({"data": {key: Value::Null}});
-        match self.patch_secret(namespace, name, &patch).await {
+        match self.patch_secret(namespace, name, &patch, Write::Do).await {
             Err(error) if error.is_not_found() => Ok(()),
             done => done,
         }
     }
 
-    async fn patch_secret(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError> {
+    async fn patch_secret(&self, namespace: &str, name: &str, patch: &Value, write: Write) -> Result<(), ClusterError> {
         let target = Target::of::<Secret>(Some(namespace), Some(name));
         let params = PatchParams {
+            dry_run: write == Write::Rehearse,
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };

@@ -172,7 +172,7 @@ impl Cluster {
     pub async fn lease_holder(&self, home_namespace: &str) -> Read<Option<String>> {
         match self.find_lease(home_namespace).await {
             Ok(lease) => Read::Found(lease.as_ref().and_then(holder).map(str::to_owned)),
-            Err(error) => Read::Unknown(error.to_string()),
+            Err(error) => Read::Unknown(error.unread()),
         }
     }
 

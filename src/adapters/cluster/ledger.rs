@@ -8,6 +8,7 @@ use crate::decide::observed::Read;
 
 use super::call::{Target, Verb};
 use super::error::Cause;
+use super::keyed_secret::Write;
 use super::{Cluster, ClusterError};
 
 impl Cluster {
@@ -30,7 +31,15 @@ impl Cluster {
             let target = Target::of::<Secret>(Some(home_namespace), Some(LEDGER_SECRET));
             self.error(Verb::Patch, &target, Cause::Other("the entry is no JSON".into()))
         })?;
-        self.write_key(home_namespace, LEDGER_SECRET, &key, value).await
+        self.write_key(home_namespace, LEDGER_SECRET, &key, value, Write::Do)
+            .await
+    }
+
+    /// Does everything that [`Cluster::write_pending`] would do, short of writing: an order whose key cannot be kept must
+    /// not be made.
+    pub async fn rehearse_ledger(&self, home_namespace: &str) -> Result<(), ClusterError> {
+        self.write_key(home_namespace, LEDGER_SECRET, "rehearsal", Vec::new(), Write::Rehearse)
+            .await
     }
 
     /// Removes a certificate's entry. That there is none is success.

@@ -146,7 +146,7 @@ impl Cluster {
         match self.get::<core::Secret>(&target).await {
             Ok(object) => Read::Found(object.into()),
             Err(error) if error.is_not_found() => Read::Absent,
-            Err(error) => Read::Unknown(error.to_string()),
+            Err(error) => Read::Unknown(error.unread()),
         }
     }
 
@@ -348,7 +348,7 @@ mod tests {
         let Read::Unknown(why) = cluster.read_secret(&place()).await else {
             panic!("known");
         };
-        assert!(!why.contains("PRIVATE"), "{why}");
+        assert!(!why.why.contains("PRIVATE"), "{why}");
         let read = cluster
             .read_secrets([place(), place(), SecretRef::new("web", "../x")])
             .await;

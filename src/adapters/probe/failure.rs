@@ -136,7 +136,9 @@ impl ProbeFailure {
             Self::BadRedirect { .. } => {
                 "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
             }
-            Self::NoAnswer { .. } | Self::TooSlow { .. } => return None,
+            Self::NoAnswer { .. } | Self::TooSlow { .. } => {
+                "`--probe-timeout` gives a slow controller or resolver more time"
+            }
         };
         Some(text.to_owned())
     }
