@@ -105,13 +105,17 @@ async fn reaching_an_authority_or_saying_why_not() {
         (
             answer("200 OK", "<!doctype html>"),
             "the answer is not JSON: `<!doctype html>`",
-            None,
+            Some("the URL of an ACME directory"),
         ),
-        (answer("404 Not Found", ""), "the server answered 404 Not Found", None),
+        (
+            answer("404 Not Found", ""),
+            "the server answered 404 Not Found",
+            Some("the URL of an ACME directory"),
+        ),
         (
             answer("301 Moved Permanently\r\nLocation: https://b.example/", ""),
             "301 Moved Permanently: `https://b.example/`",
-            None,
+            Some("the URL of an ACME directory"),
         ),
         (endless, "the answer is longer than 1048576 bytes", None),
         (
