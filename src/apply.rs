@@ -18,7 +18,7 @@ use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::{IngressClass, Read};
 use crate::decide::plan::{Decision, Plan};
 use crate::decide::report::{Failure, Outcome, Outcomes};
-use crate::decide::route::{Backend, Route};
+use crate::decide::route::Route;
 use crate::order;
 use crate::world::World;
 
@@ -193,12 +193,10 @@ impl Batch<'_> {
     /// Creates the challenge objects; what the API server refused has its outcome then.
     async fn present(&self, port: u16) -> anyhow::Result<BTreeSet<SecretRef>> {
         let world = self.world;
-        let address = world
-            .challenge
-            .advertise_address
-            .context("no address at which the cluster reaches this machine")?;
+        let backend = world
+            .backend(port)
+            .context("nothing says how the cluster reaches the challenge listener")?;
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
-        let backend = Backend::Address(address, port);
         let refused = world
             .site
             .cluster

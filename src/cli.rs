@@ -272,6 +272,33 @@ struct ChallengeArgs {
     /// Address of this machine at which the cluster reaches the listener
     #[arg(long, env = "KUBE_LEGO_ONCE_ADVERTISE_ADDRESS", value_name = "ADDRESS")]
     advertise_address: Option<IpAddr>,
+    /// The Job of this Pod, by which the challenge Service selects it; cronjob.yaml sets this
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_POD_CONTROLLER_UID",
+        value_name = "UID",
+        hide = true,
+        conflicts_with = "advertise_address"
+    )]
+    pod_controller_uid: Option<String>,
+    /// This Pod, which owns the challenge objects; cronjob.yaml sets this
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_POD_NAME",
+        value_name = "NAME",
+        hide = true,
+        requires = "pod_uid"
+    )]
+    pod_name: Option<String>,
+    /// Its UID
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_POD_UID",
+        value_name = "UID",
+        hide = true,
+        requires = "pod_name"
+    )]
+    pod_uid: Option<String>,
     /// How to ask each route before ordering: as the authority would (public), at the address in the Ingress's status
     /// (ingress), or the second where the first cannot connect (auto)
     #[arg(long, env = "KUBE_LEGO_ONCE_PROBE", value_name = "WAY", value_enum, default_value_t = ProbeMode::Auto)]
@@ -419,13 +446,29 @@ pub enum Source {
     },
 }
 
+/// How the cluster reaches the challenge listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At this address of this machine.
+    Address(IpAddr),
+    /// As a Pod of a Job.
+    Job {
+        /// The Pod's label `batch.kubernetes.io/controller-uid`.
+        controller_uid: String,
+    },
+    /// Nothing says how.
+    Unknown,
+}
+
 /// How challenges are answered, and how their routes are asked.
 #[derive(Clone, Debug)]
 pub struct ChallengeSettings {
     /// Where the responder listens.
     pub listen: SocketAddr,
     /// Where the cluster finds it.
-    pub advertise_address: Option<IpAddr>,
+    pub reach: Reach,
+    /// The Pod that owns the challenge objects: its name and UID.
+    pub owner: Option<(String, String)>,
     /// How a route is asked.
     pub probe: ProbeMode,
     /// The DNS server for that.
@@ -619,7 +662,12 @@ impl ChallengeArgs {
     fn into_settings(self, private_addresses: bool) -> ChallengeSettings {
         ChallengeSettings {
             listen: self.listen,
-            advertise_address: self.advertise_address,
+            reach: match (self.advertise_address, self.pod_controller_uid) {
+                (Some(address), _) => Reach::Address(address),
+                (None, Some(controller_uid)) => Reach::Job { controller_uid },
+                (None, None) => Reach::Unknown,
+            },
+            owner: self.pod_name.zip(self.pod_uid),
             probe: self.probe,
             resolver: self.resolver,
             http_port: self.probe_http_port,
@@ -635,7 +683,8 @@ impl ChallengeSettings {
     fn none() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 0)),
-            advertise_address: None,
+            reach: Reach::Unknown,
+            owner: None,
             probe: ProbeMode::Auto,
             resolver: None,
             http_port: 80,

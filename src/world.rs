@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::watch;
 
 use crate::adapters::acme::{Account, AcmeError, Authority, AuthoritySettings};
 use crate::adapters::cluster::{Cluster, ConnectSettings, Held, LeaseWait, in_cluster_namespace};
-use crate::cli::{ChallengeSettings, Settings};
+use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::{ACCOUNT_SECRET, Directory};
 use crate::decide::inspection::Marker;
 use crate::decide::name::RunId;
 use crate::decide::plan::Plan;
-use crate::decide::route::Home;
+use crate::decide::route::{Backend, Home};
 use crate::problem::Wrong;
 
 /// The home namespace where nothing says another.
@@ -190,12 +191,31 @@ impl World {
         }
     }
 
-    /// Where the run's objects go, and whose they are.
+    /// Where the run's objects go, and whose they are: the Pod's, so that they go with it at the latest.
     pub fn home(&self) -> Home {
+        let owner = self.challenge.owner.clone().map(|(name, uid)| OwnerReference {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            name,
+            uid,
+            ..OwnerReference::default()
+        });
         Home {
             namespace: self.site.home.clone(),
             run: self.run.clone(),
-            owner: None,
+            owner,
+        }
+    }
+
+    /// How the cluster reaches a listener on this port; nothing where no setting says.
+    pub fn backend(&self, port: u16) -> Option<Backend> {
+        match &self.challenge.reach {
+            Reach::Address(address) => Some(Backend::Address(*address, port)),
+            Reach::Job { controller_uid } => Some(Backend::Job {
+                controller_uid: controller_uid.clone(),
+                port,
+            }),
+            Reach::Unknown => None,
         }
     }
 }
@@ -209,16 +229,16 @@ fn check_settings(settings: &Settings) -> Result<(), Wrong> {
         ));
     }
     let hint = "`--advertise-address` names an address of this machine that Pods can connect to";
-    match settings.challenge.advertise_address {
-        None => Err(Wrong::new(
+    match settings.challenge.reach {
+        Reach::Unknown => Err(Wrong::new(
             "certificates are due, and the cluster cannot reach the challenge listener, because no address of this machine is known",
             hint,
         )),
-        Some(address) if !can_be_an_endpoint(address) => Err(Wrong::new(
+        Reach::Address(address) if !can_be_an_endpoint(address) => Err(Wrong::new(
             format!("no EndpointSlice takes the address `{address}`, and no Pod could reach it"),
             hint,
         )),
-        Some(_) => Ok(()),
+        Reach::Address(_) | Reach::Job { .. } => Ok(()),
     }
 }
 

@@ -7,5 +7,6 @@ mod cli;
 mod end_to_end;
 mod permissions;
 mod scene;
+mod shipped;
 mod suggestions;
 mod tidy;

@@ -366,7 +366,16 @@ pub fn rights_without(kind: &str, group: &str, resource: &str, verb: &str) -> Ve
 
 /// The objects of `rbac.yaml`.
 pub fn shipped() -> Vec<Value> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac.yaml")).expect("rbac.yaml");
+    documents("rbac.yaml")
+}
+
+/// `cronjob.yaml`.
+pub fn cronjob() -> Value {
+    documents("cronjob.yaml").pop().expect("a CronJob")
+}
+
+fn documents(name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name);
     serde_yaml_ng::Deserializer::from_str(&text)
         .map(|document| Value::deserialize(document).expect("YAML"))
         .collect()
