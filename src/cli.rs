@@ -17,8 +17,18 @@ use crate::decide::policy::{Policy, SharedHosts, TLS_ACME};
 use crate::decide::report::Style;
 use crate::decide::selection::{LabelSelector, Selection};
 
+const EXAMPLES: &str = "\
+Examples:
+  kube-lego-once run --dry-run                           what is due in the cluster of the current context
+  kube-lego-once run --directory letsencrypt-staging --advertise-address 192.0.2.10
+  kube-lego-once run --dry-run -f manifests -R --exit-code
+  kube-lego-once run --dry-run --at 2027-01-06T00:00:00Z what runs out over the holidays
+  kube-lego-once run demo-tls -n web --force             renew one now
+  kube-lego-once explain demo-tls -n web                 why";
+
 /// TLS certificates for Kubernetes Ingresses, by a program that does its work and exits.
 #[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
 #[command(
     name = "kube-lego-once",
     version,
@@ -57,6 +67,7 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Obtain every certificate that is due, store it, clean up, report
+    #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
     /// Show each check's answer for one Secret, or for those of one Ingress
     Explain(Box<ExplainArgs>),

@@ -1,5 +1,7 @@
 //! The command line without a cluster: what it refuses, and in which words.
 
+use std::process::Stdio;
+
 use crate::scene::{Ran, program};
 
 fn run(arguments: &[&str]) -> Ran {
@@ -54,4 +56,56 @@ fn without_a_cluster_all_that_was_tried_is_named() {
 fn help_and_version_are_data() {
     assert!(run(&["--version"]).exits(0).stdout.starts_with("kube-lego-once "));
     assert!(run(&["run", "--help"]).exits(0).stdout.contains("--dry-run"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    // `completions` says more than a pipe holds once its reader is gone.
+    let mut child = program()
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    drop(child.stdout.take());
+    let ran = Ran::from(child.wait_with_output().expect("the program ends")).exits(0);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            run(&["completions", shell]).exits(0).stdout.contains("kube-lego-once"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn the_last_word_is_json_where_the_log_is() {
+    let ran = run(&["run", "--log-format", "json"]).exits(2);
+    let line: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(line["level"], "error");
+    assert!(line["hint"].is_string());
+}
+
+#[test]
+fn every_flag_of_a_run_is_under_a_heading_and_names_its_variable() {
+    let help = run(&["run", "--help"]).exits(0).stdout;
+    for heading in [
+        "Selection:",
+        "Source:",
+        "Cluster:",
+        "Authority:",
+        "Decision:",
+        "Challenge:",
+        "Logging:",
+    ] {
+        assert!(help.contains(heading), "{heading}\n{help}");
+    }
+    for variable in ["DIRECTORY", "CA_BUNDLE", "MINIMUM_VALIDITY", "LISTEN", "HOME_NAMESPACE"] {
+        assert!(help.contains(&format!("KUBE_LEGO_ONCE_{variable}=")), "{variable}");
+    }
+    assert!(help.contains("Examples:"), "{help}");
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -260,6 +262,60 @@ fn a_run_that_is_told_to_stop_cleans_up_within_ten_seconds() {
 
 #[test]
 #[ignore = "needs the test cluster"]
+fn a_second_signal_ends_the_run_at_once() {
+    let scene = Scene::new("impatient");
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.impatient.example"]));
+    let running = scene.start_and_pause_the_authority();
+    let asked = Instant::now();
+    let interrupt = || {
+        Command::new("kill")
+            .args(["-INT", &running.id().to_string()])
+            .status()
+            .expect("kill")
+    };
+    assert!(interrupt().success());
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(interrupt().success());
+    let ran = Ran::from(running.wait_with_output().expect("the program ends")).exits(130);
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(
+        ran.stderr.contains("a second signal ends the run without cleaning up"),
+        "{}",
+        ran.stderr
+    );
+    scene.pebble.pause(false);
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_run_that_waits_for_the_lease_can_be_stopped() {
+    let scene = Scene::new("waiting");
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.waiting.example"]));
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "kube-lego-once", "namespace": scene.home},
+        "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 30, "renewTime": "2026-01-01T00:00:00.000000Z"},
+    });
+    scene.apply(&lease.to_string());
+    let mut waiting = scene.start();
+    let said = wait_until_said(&mut waiting, "waiting for the Lease");
+    let status = Command::new("kill")
+        .args(["-TERM", &waiting.id().to_string()])
+        .status()
+        .expect("kill");
+    assert!(status.success());
+    Ran::from(waiting.wait_with_output().expect("the program ends")).exits(2);
+    let said = said.join().expect("the reader ends");
+    assert!(said.contains("stopped while waiting for the Lease"), "{said}");
+    assert_eq!(scene.pebble.count("Added order"), 0);
+    kubectl(&["delete", "lease", "kube-lego-once", "-n", &scene.home], "");
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
 fn two_runs_at_once_are_kept_apart_by_the_lease() {
     let scene = Scene::new("twice");
     let namespace = scene.namespace("web");
@@ -274,6 +330,21 @@ fn two_runs_at_once_are_kept_apart_by_the_lease() {
         "the second looked again under the Lease"
     );
     scene.assert_nothing_is_left();
+}
+
+/// Waits until a child has said something on stderr; the rest of what it says is read to its end meanwhile.
+fn wait_until_said(child: &mut Child, words: &'static str) -> JoinHandle<String> {
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut said = String::new();
+    for line in lines.by_ref() {
+        said.push_str(&line.expect("text"));
+        said.push('\n');
+        if said.contains(words) {
+            break;
+        }
+    }
+    assert!(said.contains(words), "{said}");
+    std::thread::spawn(move || lines.map(|line| line.expect("text") + "\n").collect())
 }
 
 /// Asks a host through the ingress controller, trusting this test's authority alone.

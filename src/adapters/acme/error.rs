@@ -213,6 +213,9 @@ impl AcmeError {
             Cause::Untrusted {
                 unknown_issuer: true, ..
             } => "`--ca-bundle` names a file with the roots of a private authority; with it nothing else is trusted",
+            Cause::Untrusted { reason, .. } if reason.contains("expired") || reason.contains("not valid yet") => {
+                "is the clock right, here and there?"
+            }
             Cause::Unreadable { .. } | Cause::Answered { .. }
                 if self.0.retry_after.is_none() && self.0.operation == "read the directory" =>
             {

@@ -24,6 +24,11 @@ struct Tls {
 }
 
 fn tls() -> Tls {
+    tls_of_year(4096)
+}
+
+/// A server's certificate that ends with a year begun.
+fn tls_of_year(year: i32) -> Tls {
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     root.distinguished_name.push(DnType::CommonName, "test root");
@@ -32,7 +37,8 @@ fn tls() -> Tls {
     let issuer = Issuer::new(root, root_key);
     let key = KeyPair::generate().expect("a key");
     let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let leaf = CertificateParams::new(names).expect("names");
+    let mut leaf = CertificateParams::new(names).expect("names");
+    leaf.not_after = rcgen::date_time_ymd(year, 1, 1);
     Tls {
         root: root_certificate.pem(),
         certificate: leaf.signed_by(&key, &issuer).expect("a certificate"),
@@ -91,6 +97,17 @@ fn answer(head: &str, body: &str) -> Vec<u8> {
 }
 
 const DIRECTORY: &str = r#"{"newNonce":"https://127.0.0.1:1/n","newAccount":"https://127.0.0.1:1/a","newOrder":"https://127.0.0.1:1/o","meta":{"externalAccountRequired":true,"profiles":{"short":"s","classic":"c"}}}"#;
+
+#[tokio::test]
+async fn a_clock_that_is_far_off_is_thought_of() {
+    let tls = tls_of_year(2001);
+    let url = serve(&tls, answer("200 OK", DIRECTORY));
+    let error = Authority::reach(settings(&url, Some(&tls.root)))
+        .await
+        .expect_err("over");
+    assert!(error.to_string().contains("expired"), "{error}");
+    assert!(error.hint().expect("a hint").contains("clock"));
+}
 
 #[tokio::test]
 async fn reaching_an_authority_or_saying_why_not() {

@@ -166,6 +166,9 @@ impl ClusterError {
             return Some(format!("`kubectl create namespace {namespace}` makes it"));
         }
         match &self.0.cause {
+            Cause::Transport(text) if text.contains("certificate expired") || text.contains("not valid yet") => {
+                Some(format!("is the clock right, here and at `{server}`?"))
+            }
             Cause::Transport(_) => Some(format!("is `{server}` the right API server, and reachable from here?")),
             _ => None,
         }
