@@ -13,8 +13,8 @@ use crate::adapters::acme::{AuthoritySettings, CaBundle, Proxy};
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::policy::{Policy, SharedHosts, TLS_ACME};
-use crate::decide::report::Style;
 use crate::decide::selection::{LabelSelector, Selection};
+use crate::decide::text::Style;
 
 /// TLS certificates for Kubernetes Ingresses, by a program that does its work and exits.
 #[derive(Debug, Parser)]
@@ -208,7 +208,7 @@ pub enum Format {
     Json,
     /// The same as YAML.
     Yaml,
-    /// `secret/NAME` of what is due, a line each.
+    /// `secret/NAME -n NAMESPACE` of what is due, a line each, for `xargs -L1 kubectl ...`.
     Name,
 }
 
@@ -254,13 +254,16 @@ struct ChallengeArgs {
     probe_https_port: u16,
 }
 
-/// Colour and a bar for people, unless they say no (<https://no-color.org>); plain columns for programs.
+/// Colour and a bar for people, plain columns for programs. Who wants no colour (<https://no-color.org>) keeps the bar.
 fn style() -> Style {
     let person = std::io::stdout().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
     Style {
         bar: person,
         color: person && !no_color,
+        // A terminal that calls itself no columns wide does not know.
+        width: columns.filter(|columns| person && *columns > 0),
     }
 }
 

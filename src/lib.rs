@@ -87,7 +87,7 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
         }
         Action::Explain => {
             let (observed, plan) = unless_stopped(look(settings), stop).await?;
-            let text = explanation(&observed, &settings.policy, &plan);
+            let text = explanation(&observed, &settings.policy, &plan, &settings.style);
             Ok(Ending {
                 text,
                 status: ExitStatus::Success,

@@ -15,4 +15,6 @@ pub mod policy;
 pub mod report;
 pub mod route;
 pub mod selection;
+mod table;
+pub mod text;
 pub mod validity;
