@@ -4,5 +4,6 @@
 
 mod cli;
 mod end_to_end;
+mod report;
 mod scene;
 mod tidy;
