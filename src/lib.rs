@@ -43,6 +43,7 @@ pub mod apply;
 pub mod order;
 
 use cli::{Action, Format, Settings, Source};
+use decide::events::{Event, events};
 use decide::explanation::explanation;
 use decide::observed::Observed;
 use decide::plan::{Plan, plan};
@@ -116,9 +117,17 @@ async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
         .under_lease(async |held| {
             let (_, plan) = look_at(&world.site, settings).await?;
             let outcomes = apply::apply(&plan, held, &world).await?;
+            tell(&events(&plan, &outcomes, &world.run), &world).await;
             Ok(Report::of_run(&plan, &outcomes, settings.directory_url()))
         })
         .await
+}
+
+/// Writes Events. That nobody could be told is no failure of what was done.
+async fn tell(events: &[Event], world: &World) {
+    if let Some(unsaid) = world.site.cluster.write_events(events, &world.run).await {
+        log::warn!("{unsaid}");
+    }
 }
 
 /// The same flow with a plan that has nothing but the sweep.

@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod desired;
 pub mod directory;
+pub mod events;
 pub mod explanation;
 #[cfg(test)]
 pub(crate) mod fixtures;
