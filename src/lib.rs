@@ -15,6 +15,7 @@
 //! | [`observe`] | brings together what a plan is made from |
 //! | [`world`] | what a run works with, and how it learns that it is to stop |
 //! | [`apply`], [`order`] | where decisions meet the outside: the batch, and one certificate of it |
+//! | [`progress`] | how far the batch is, for whoever looks on |
 //!
 //! # Invariants
 //!
@@ -41,6 +42,7 @@ pub mod world;
 
 pub mod apply;
 pub mod order;
+pub mod progress;
 
 use cli::{Action, Format, Settings, Source};
 use decide::events::{Event, events};

@@ -7,6 +7,7 @@ use clap::Parser as _;
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::report::ExitStatus;
 use kube_lego_once::problem;
+use kube_lego_once::progress::BesideBars;
 use kube_lego_once::world::{Stop, Stopper};
 
 fn main() -> ExitCode {
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
 fn start_logging() {
     let environment = env_logger::Env::default().default_filter_or("warn,kube_client=off,kube_lego_once=info");
     env_logger::Builder::from_env(environment)
+        .target(env_logger::Target::Pipe(Box::new(BesideBars)))
         .format(|out, record| match record.level() {
             log::Level::Info => writeln!(out, "{}", record.args()),
             log::Level::Warn => writeln!(out, "warning: {}", record.args()),
