@@ -20,6 +20,7 @@ use crate::decide::plan::{Decision, Plan};
 use crate::decide::report::{Failure, Outcome, Outcomes};
 use crate::decide::route::Route;
 use crate::order;
+use crate::progress::Progress;
 use crate::world::World;
 
 /// Certificates that are probed and ordered at the same time.
@@ -174,17 +175,22 @@ impl Batch<'_> {
             .due
             .iter()
             .filter(|decision| !refused.contains(&decision.certificate.secret));
+        let progress = Progress::of(self.due.len() - refused.len());
         stream::iter(routed)
             .for_each_concurrent(CONCURRENT_CERTIFICATES, |decision| async {
                 let outcome = tokio::select! {
                     biased;
                     () = self.world.stop.requested() => Outcome::Stopped,
-                    probed = probe(&prober, &decision.certificate) => match probed {
-                        Ok(()) => order::obtain(decision, self.account, self.held, self.world).await,
-                        Err(failure) => Outcome::Failed(failure),
-                    },
+                    probed = probe(&prober, &decision.certificate) => {
+                        progress.probed();
+                        match probed {
+                            Ok(()) => order::obtain(decision, self.account, self.held, self.world).await,
+                            Err(failure) => Outcome::Failed(failure),
+                        }
+                    }
                 };
                 record(self.outcomes, decision, outcome);
+                progress.ended();
             })
             .await;
         Ok(())

@@ -14,8 +14,8 @@ use crate::adapters::acme::{AuthoritySettings, CaBundle, ExternalAccount, Proxy}
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::policy::{Policy, SharedHosts, TLS_ACME};
-use crate::decide::report::Style;
 use crate::decide::selection::{LabelSelector, Selection};
+use crate::decide::text::Style;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -265,7 +265,7 @@ pub enum Format {
     Json,
     /// The same as YAML.
     Yaml,
-    /// `secret/NAME` of what is due, a line each.
+    /// `secret/NAME -n NAMESPACE` of what is due, a line each, for `xargs -L1 kubectl ...`.
     Name,
 }
 
@@ -348,13 +348,16 @@ fn external_account(key_id: Option<String>, hmac_key_file: Option<PathBuf>) -> a
     Ok(Some(account))
 }
 
-/// Colour and a bar for people, unless they say no (<https://no-color.org>); plain columns for programs.
+/// Colour and a bar for people, plain columns for programs. Who wants no colour (<https://no-color.org>) keeps the bar.
 fn style() -> Style {
     let person = std::io::stdout().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
     Style {
         bar: person,
         color: person && !no_color,
+        // A terminal that calls itself no columns wide does not know.
+        width: columns.filter(|columns| person && *columns > 0),
     }
 }
 

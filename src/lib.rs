@@ -15,6 +15,7 @@
 //! | [`observe`] | brings together what a plan is made from |
 //! | [`world`] | what a run works with, and how it learns that it is to stop |
 //! | [`apply`], [`order`] | where decisions meet the outside: the batch, and one certificate of it |
+//! | [`progress`] | how far the batch is, for whoever looks on |
 //!
 //! # Invariants
 //!
@@ -41,8 +42,10 @@ pub mod world;
 
 pub mod apply;
 pub mod order;
+pub mod progress;
 
 use cli::{Action, Format, Settings, Source};
+use decide::events::{Event, events};
 use decide::explanation::explanation;
 use decide::observed::Observed;
 use decide::plan::{Plan, plan};
@@ -89,7 +92,7 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
         Action::Explain => {
             let (observed, plan) = unless_stopped(look(settings), stop).await?;
             warn_of(&plan);
-            let text = explanation(&observed, &settings.policy, &plan);
+            let text = explanation(&observed, &settings.policy, &plan, &settings.style);
             Ok(Ending {
                 text,
                 status: ExitStatus::Success,
@@ -124,9 +127,17 @@ async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
         .under_lease(async |held| {
             let (_, plan) = look_at(&world.site, settings).await?;
             let outcomes = apply::apply(&plan, held, &world).await?;
+            tell(&events(&plan, &outcomes, &world.run), &world).await;
             Ok(Report::of_run(&plan, &outcomes, settings.directory_url()))
         })
         .await
+}
+
+/// Writes Events. That nobody could be told is no failure of what was done.
+async fn tell(events: &[Event], world: &World) {
+    if let Some(unsaid) = world.site.cluster.write_events(events, &world.run).await {
+        log::warn!("{unsaid}");
+    }
 }
 
 /// The same flow with a plan that has nothing but the sweep.

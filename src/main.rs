@@ -8,6 +8,7 @@ use env_logger::fmt::Formatter;
 use kube_lego_once::cli::{Cli, LogFormat, Logging};
 use kube_lego_once::decide::report::ExitStatus;
 use kube_lego_once::problem;
+use kube_lego_once::progress::BesideBars;
 use kube_lego_once::world::{Stop, Stopper};
 use log::{Level, Record};
 
@@ -71,6 +72,7 @@ fn start_logging(logging: Logging) {
     };
     let environment = env_logger::Env::default().default_filter_or(filter);
     let mut builder = env_logger::Builder::from_env(environment);
+    builder.target(env_logger::Target::Pipe(Box::new(BesideBars)));
     match logging.log_format {
         LogFormat::Text => builder.format(text_line),
         LogFormat::Json => builder.format(json_line),

@@ -42,6 +42,8 @@ pub struct Certificate {
 pub struct Contribution {
     /// The Ingress.
     pub ingress: IngressRef,
+    /// Its UID, where it has one.
+    pub uid: String,
     /// Whose controller serves it.
     pub class: ClassName,
     /// The hosts.
@@ -258,6 +260,7 @@ impl Certificate {
             Some(contribution) => contribution.hosts.extend(hosts),
             None => self.contributions.push(Contribution {
                 ingress: ingress.name.clone(),
+                uid: ingress.uid.clone(),
                 class: ingress.class.clone(),
                 hosts,
                 labels: ingress.labels.clone(),

@@ -4,51 +4,165 @@ use std::fmt::Write as _;
 
 use super::checks::Answer;
 use super::observed::Observed;
-use super::plan::{Explained, Plan, Verdict, explain};
+use super::plan::{Decision, Explained, Plan, Verdict, explain};
 use super::policy::Policy;
+use super::text::{Color, Style, plain};
 
-/// The explanation of every decision of a plan that was made from this observation.
-pub fn explanation(observed: &Observed, policy: &Policy, plan: &Plan) -> String {
-    let mut text = String::new();
-    for (verdict, decision) in plan.decisions() {
-        let action = match verdict {
-            Verdict::Issue => "issue",
-            Verdict::Keep => "keep",
-            Verdict::Refuse => "refuse",
+/// Where a check's sentence begins: behind the longest reason and the answer.
+const SENTENCE_COLUMN: usize = 32;
+
+/// The explanation of every decision and rejection of a plan that was made from this observation.
+pub fn explanation(observed: &Observed, policy: &Policy, plan: &Plan, style: &Style) -> String {
+    let decisions = plan.decisions();
+    let mut parts: Vec<String> = decisions
+        .iter()
+        .map(|(verdict, decision)| {
+            let checks = explain(observed, policy, decision);
+            of_decision(*verdict, decision, &checks, style)
+        })
+        .collect();
+    parts.extend(plan.rejected.iter().map(|rejected| {
+        let action = style.paint(Color::Red, "rejected");
+        let mut text = format!("ingress {}: {action}, {}\n", rejected.ingress, rejected.reason.word());
+        text.push_str(&style.wrapped("  ", &plain(&format!("it {}", rejected.reason.message())), 2));
+        text
+    }));
+    parts.join("\n")
+}
+
+fn of_decision(verdict: Verdict, decision: &Decision, checks: &[Explained], style: &Style) -> String {
+    let certificate = &decision.certificate;
+    let color = match verdict {
+        Verdict::Issue => Color::Yellow,
+        Verdict::Keep => Color::Green,
+        Verdict::Refuse => Color::Red,
+    };
+    let action = style.paint(color, verdict.word());
+    let mut text = format!(
+        "secret {}: {action}, {}\n",
+        plain(&certificate.secret.to_string()),
+        decision.reason.word()
+    );
+    text.push_str(&style.wrapped("  ", &plain(&decision.message), 2));
+    for contribution in &certificate.contributions {
+        let hosts: Vec<_> = contribution.hosts.iter().map(ToString::to_string).collect();
+        let hosts = if hosts.is_empty() {
+            "no valid host".to_owned()
+        } else {
+            hosts.join(", ")
         };
-        let _ = writeln!(
-            text,
-            "secret {}: {action}, {}",
-            decision.certificate.secret,
-            decision.reason.word()
+        let line = format!(
+            "ingress {} (class {}): {hosts}",
+            contribution.ingress, contribution.class
         );
-        let _ = writeln!(text, "  {}", decision.message);
-        for contribution in &decision.certificate.contributions {
-            let hosts: Vec<_> = contribution.hosts.iter().map(ToString::to_string).collect();
-            let _ = writeln!(
-                text,
-                "  ingress {} (class {}): {}",
-                contribution.ingress,
-                contribution.class,
-                hosts.join(", ")
-            );
-        }
-        for explained in explain(observed, policy, decision) {
-            let _ = writeln!(text, "{}", line(&explained));
-        }
-        for note in &decision.notes {
-            let _ = writeln!(text, "  note: {note}");
+        text.push_str(&style.wrapped("  ", &plain(&line), 4));
+    }
+    for note in &decision.notes {
+        text.push_str(&style.wrapped("  note: ", &plain(note), 8));
+    }
+    for (verdict, heading) in [(Verdict::Refuse, "refused if"), (Verdict::Issue, "due if")] {
+        let _ = writeln!(text, "\n  {heading}");
+        for explained in checks.iter().filter(|explained| explained.verdict == verdict) {
+            let decisive = explained.reason == decision.reason;
+            text.push_str(&line(explained, decisive, style));
         }
     }
     text
 }
 
-fn line(explained: &Explained) -> String {
-    let (sign, sentence) = match &explained.answer {
+/// `>` marks the check that decided.
+fn line(explained: &Explained, decisive: bool, style: &Style) -> String {
+    let (answer, sentence) = match &explained.answer {
         Some(Answer::Yes(sentence)) => ("yes", sentence.as_str()),
         Some(Answer::No(sentence)) => ("no", sentence.as_str()),
         Some(Answer::NotAsked(why)) => ("-", *why),
         None => ("-", "asked only when something is due"),
     };
-    format!("  {:<22} {sign:<4} {sentence}", explained.reason.word())
+    let mark = if decisive { '>' } else { ' ' };
+    let head = format!("  {mark} {:<21}  {answer:<3}  ", explained.reason.word());
+    style.wrapped(&head, &plain(sentence), SENTENCE_COLUMN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{ingress, observed};
+    use super::super::name::SecretRef;
+    use super::super::observed::{Ingress, Read};
+    use super::super::plan::plan;
+    use super::*;
+
+    const COLUMNS: usize = 80;
+
+    fn explained(ingresses: Vec<Ingress>, name: &str) -> String {
+        let mut observed = observed(ingresses, Read::Absent);
+        observed.secrets.insert(SecretRef::new("web", "b-tls"), Read::Absent);
+        let mut policy = Policy::default();
+        policy.selection.names.insert(name.into());
+        let style = Style {
+            width: Some(COLUMNS),
+            ..Style::default()
+        };
+        explanation(&observed, &policy, &plan(&observed, &policy), &style)
+    }
+
+    #[test]
+    fn a_secret_is_explained_check_by_check() {
+        let ingresses = vec![
+            ingress("web", "a").tls("a-tls", &["a.example"]),
+            ingress("shop", "old").without_annotation().rule("a.example").created(9),
+        ];
+        let text = explained(ingresses, "a-tls");
+        let expected = "\
+secret web/a-tls: refuse, HostClaimed
+  host `a.example` belongs to namespace `shop` by its older Ingress `old`:
+  remove it there or here, or allow it with `--allow-shared-hosts=a.example`
+  ingress web/a (class contour): a.example
+
+  refused if
+    InvalidHost            no   all hosts are names that the authority can sign
+    WildcardHost           no   no host is a wildcard
+    TooManyHosts           no   1 of at most 100 hosts
+  > HostClaimed            yes  host `a.example` belongs to namespace `shop` by
+                                its older Ingress `old`: remove it there or
+                                here, or allow it with
+                                `--allow-shared-hosts=a.example`
+";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(
+            text.contains("\n  due if\n    Missing                yes  there is no such Secret yet"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+    }
+
+    #[test]
+    fn an_ingress_is_explained_by_all_that_it_asks_for_and_does_not_get() {
+        let text = explained(
+            vec![
+                ingress("web", "a")
+                    .tls("a-tls", &["a.example"])
+                    .tls("b-tls", &["b.example"])
+                    .tls("", &["c.example"]),
+            ],
+            "a",
+        );
+        let heads: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with(char::is_alphabetic))
+            .collect();
+        assert_eq!(
+            heads,
+            [
+                "secret web/a-tls: issue, Missing",
+                "secret web/b-tls: issue, Missing",
+                "ingress web/a: rejected, NoSecretName",
+            ]
+        );
+        let last = "
+ingress web/a: rejected, NoSecretName
+  it has an entry in `spec.tls` for `c.example` without `secretName`: name the
+  Secret
+";
+        assert!(text.ends_with(last), "{text}");
+    }
 }

@@ -42,6 +42,7 @@ pub fn certificate(names: &[&str], issuer: &str, from: Timestamp, until: Timesta
 pub fn ingress(namespace: &str, name: &str) -> Ingress {
     Ingress {
         name: IngressRef::new(namespace, name),
+        uid: String::new(),
         created: Some(now() - days(1)),
         deleting: false,
         annotations: BTreeMap::from([("kubernetes.io/tls-acme".into(), "true".into())]),

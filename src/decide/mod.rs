@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod desired;
 pub mod directory;
+pub mod events;
 pub mod explanation;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -15,4 +16,6 @@ pub mod policy;
 pub mod report;
 pub mod route;
 pub mod selection;
+mod table;
+pub mod text;
 pub mod validity;

@@ -105,6 +105,8 @@ pub struct RenewalWindow {
 pub struct Ingress {
     /// Its place.
     pub name: IngressRef,
+    /// `metadata.uid`: what is said about it is said about this one, not its successor. Empty where it is from a file.
+    pub uid: String,
     /// `metadata.creationTimestamp`: the oldest Ingress of a host owns it.
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
@@ -162,6 +164,7 @@ impl From<networking::Ingress> for Ingress {
                 metadata.namespace.unwrap_or_else(|| "default".into()),
                 metadata.name.unwrap_or_default(),
             ),
+            uid: metadata.uid.unwrap_or_default(),
             created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
             labels: metadata.labels.unwrap_or_default(),

@@ -66,6 +66,17 @@ pub enum Verdict {
     Refuse,
 }
 
+impl Verdict {
+    /// The word as it is printed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Issue => "issue",
+            Self::Keep => "keep",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 /// One check's answer on one certificate, for those who ask why.
 #[derive(Clone, Debug)]
 pub struct Explained {

@@ -1,16 +1,18 @@
-//! Plan and outcomes -> what people and machines read, and the exit status.
+//! Plan and outcomes -> the report that machines read, and the exit status. `table.rs` writes it for people.
+//!
+//! `report.schema.json` beside this file is the JSON's contract: a test holds every report to it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::checks::Reason;
+use super::inspection::CertificateFacts;
 use super::name::SecretRef;
 use super::observed::Leftover;
 use super::plan::{Decision, Plan, Verdict};
-use super::validity::short;
+use super::validity::lifetime;
 
 /// How the obtaining of a certificate ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,82 +70,76 @@ impl ExitStatus {
     }
 }
 
-/// How text looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
-    /// Whether there is a bar for the lifetime that is left.
-    pub bar: bool,
-    /// Whether there is colour.
-    pub color: bool,
-}
-
 /// What is printed at the end of a run, and of a dry run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    api_version: &'static str,
-    kind: &'static str,
-    at: Timestamp,
-    directory: Option<String>,
-    certificates: Vec<CertificateRow>,
-    rejected: Vec<RejectedRow>,
-    leftovers: Vec<LeftoverRow>,
-    summary: Summary,
-    notes: Vec<String>,
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) at: Timestamp,
+    pub(super) directory: Option<String>,
+    pub(super) certificates: Vec<CertificateRow>,
+    pub(super) rejected: Vec<RejectedRow>,
+    pub(super) leftovers: Vec<LeftoverRow>,
+    pub(super) summary: Summary,
+    pub(super) notes: Vec<String>,
     /// Whether outcomes are in it: a dry run decides and does nothing.
     #[serde(skip)]
-    applied: bool,
+    pub(super) applied: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct CertificateRow {
-    namespace: String,
-    secret: String,
-    hosts: Vec<String>,
-    ingresses: Vec<String>,
-    action: &'static str,
-    reason: &'static str,
-    message: String,
-    not_after: Option<Timestamp>,
-    issuer: Option<String>,
-    renew_at: Option<Timestamp>,
-    notes: Vec<String>,
-    outcome: Option<OutcomeRow>,
+pub(super) struct CertificateRow {
+    pub(super) namespace: String,
+    pub(super) secret: String,
+    pub(super) hosts: Vec<String>,
+    pub(super) ingresses: Vec<String>,
+    pub(super) action: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) not_after: Option<Timestamp>,
+    pub(super) issuer: Option<String>,
+    pub(super) renew_at: Option<Timestamp>,
+    pub(super) notes: Vec<String>,
+    pub(super) outcome: Option<OutcomeRow>,
+    /// What is left of the lifetime, from 0 to 1.
+    #[serde(skip)]
+    pub(super) left: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct OutcomeRow {
-    result: &'static str,
-    message: Option<String>,
-    hint: Option<String>,
+pub(super) struct OutcomeRow {
+    pub(super) result: &'static str,
+    pub(super) message: Option<String>,
+    pub(super) hint: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct RejectedRow {
-    namespace: String,
-    ingress: String,
-    reason: &'static str,
-    message: String,
+pub(super) struct RejectedRow {
+    pub(super) namespace: String,
+    pub(super) ingress: String,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct LeftoverRow {
-    kind: String,
-    namespace: String,
-    name: String,
-    run: String,
+pub(super) struct LeftoverRow {
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) run: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-struct Summary {
-    due: usize,
-    issued: usize,
-    failed: usize,
-    kept: usize,
-    refused: usize,
-    rejected: usize,
-    unknown: usize,
+pub(super) struct Summary {
+    pub(super) due: usize,
+    pub(super) issued: usize,
+    pub(super) failed: usize,
+    pub(super) kept: usize,
+    pub(super) refused: usize,
+    pub(super) rejected: usize,
+    pub(super) unknown: usize,
 }
 
 impl Report {
@@ -161,7 +157,7 @@ impl Report {
         let certificates: Vec<_> = plan
             .decisions()
             .into_iter()
-            .map(|(verdict, decision)| CertificateRow::new(verdict, decision, outcomes))
+            .map(|(verdict, decision)| CertificateRow::new(verdict, decision, plan.at, outcomes))
             .collect();
         let count = |action: &str| certificates.iter().filter(|row| row.action == action).count();
         let issued = certificates.iter().filter(|row| row.result() == Some("issued")).count();
@@ -181,7 +177,7 @@ impl Report {
         Self {
             api_version: "kube-lego-once.dev/v1",
             kind: "Report",
-            at: plan.at,
+            at: whole_seconds(plan.at),
             directory: directory.map(str::to_owned),
             certificates,
             rejected: plan.rejected.iter().map(RejectedRow::from).collect(),
@@ -209,40 +205,6 @@ impl Report {
         }
     }
 
-    /// The table as kubectl prints one, the sentences below it, and a summary.
-    pub fn to_text(&self, _style: &Style) -> String {
-        let mut text = String::new();
-        if !self.certificates.is_empty() {
-            text.push_str(&columns(&self.table()));
-            text.push('\n');
-        }
-        for row in &self.certificates {
-            row.write_sentences(&mut text);
-        }
-        for row in &self.rejected {
-            let _ = writeln!(
-                text,
-                "rejected ingress {}/{} {}: {}",
-                row.namespace, row.ingress, row.reason, row.message
-            );
-        }
-        for row in &self.leftovers {
-            let verb = if self.applied { "removed" } else { "leftover" };
-            let _ = writeln!(
-                text,
-                "{verb} {} {}/{} of run {}",
-                row.kind, row.namespace, row.name, row.run
-            );
-        }
-        text.push_str(&self.summary_line());
-        text
-    }
-
-    /// The table with all hosts, Ingresses and issuers.
-    pub fn to_wide_text(&self, style: &Style) -> String {
-        self.to_text(style)
-    }
-
     /// One JSON document.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
@@ -253,57 +215,28 @@ impl Report {
         serde_yaml_ng::to_string(self).unwrap_or_default()
     }
 
-    /// `secret/NAME` of what is due, a line each.
+    /// `secret/NAME -n NAMESPACE` of what is due, a line each. A bare `secret/NAME`, as kubectl prints it, would not say
+    /// which one is meant, since a report is about several namespaces: `xargs -L1 kubectl describe` takes these as they are.
     pub fn to_names(&self) -> String {
         let due = self.certificates.iter().filter(|row| row.action == "issue");
-        due.map(|row| format!("secret/{}\n", row.secret)).collect()
-    }
-
-    fn table(&self) -> Vec<Vec<String>> {
-        let header = ["NAMESPACE", "SECRET", "HOSTS", "EXPIRES", "DUE", "ACTION", "REASON"];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.certificates.iter().map(|row| row.cells(self.at)));
-        rows
-    }
-
-    fn summary_line(&self) -> String {
-        let Summary {
-            due,
-            issued,
-            failed,
-            kept,
-            refused,
-            rejected,
-            ..
-        } = self.summary;
-        let mut parts = if self.applied {
-            vec![format!("{issued} issued"), format!("{failed} failed")]
-        } else {
-            vec![format!("{due} due")]
-        };
-        parts.push(format!("{kept} valid"));
-        parts.push(format!("{refused} refused"));
-        if rejected > 0 {
-            parts.push(format!("{rejected} rejected"));
-        }
-        let count = self.certificates.len();
-        let noun = if count == 1 { "certificate" } else { "certificates" };
-        format!("{count} {noun}: {}\n", parts.join(", "))
+        due.map(|row| format!("secret/{} -n {}\n", row.secret, row.namespace))
+            .collect()
     }
 }
 
 impl CertificateRow {
-    fn new(verdict: Verdict, decision: &Decision, outcomes: Option<&Outcomes>) -> Self {
+    fn new(verdict: Verdict, decision: &Decision, now: Timestamp, outcomes: Option<&Outcomes>) -> Self {
         let certificate = &decision.certificate;
         let outcome = outcomes
             .filter(|_| verdict == Verdict::Issue)
             .map(|outcomes| outcomes.get(&certificate.secret).unwrap_or(&Outcome::Stopped));
         let facts = decision.facts();
-        let (not_after, issuer) = match outcome {
-            Some(Outcome::Issued { not_after, issuer }) => (Some(*not_after), Some(issuer.clone())),
+        let (not_after, issuer, left) = match outcome {
+            Some(Outcome::Issued { not_after, issuer }) => (Some(*not_after), Some(issuer.clone()), Some(1.0)),
             _ => (
                 facts.map(|facts| facts.not_after),
                 facts.map(|facts| facts.issuer.clone()),
+                facts.and_then(|facts| share_left(facts, now)),
             ),
         };
         Self {
@@ -320,72 +253,37 @@ impl CertificateRow {
                 .iter()
                 .map(|contribution| contribution.ingress.name.clone())
                 .collect(),
-            action: match verdict {
-                Verdict::Issue => "issue",
-                Verdict::Keep => "keep",
-                Verdict::Refuse => "refuse",
-            },
+            action: verdict.word(),
             reason: decision.reason.word(),
             message: decision.message.clone(),
             not_after,
             issuer,
             renew_at: decision
                 .renew_at
-                .filter(|_| !matches!(outcome, Some(Outcome::Issued { .. }))),
+                .filter(|_| !matches!(outcome, Some(Outcome::Issued { .. })))
+                .map(whole_seconds),
             notes: decision.notes.clone(),
             outcome: outcome.map(OutcomeRow::from),
+            left,
         }
     }
 
-    fn result(&self) -> Option<&'static str> {
+    /// How the obtaining ended, in a word.
+    pub(super) fn result(&self) -> Option<&'static str> {
         self.outcome.as_ref().map(|outcome| outcome.result)
     }
+}
 
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        let until = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| short(time.duration_since(now)));
-        let hosts = match self.hosts.as_slice() {
-            [] => "-".into(),
-            [only] => only.clone(),
-            [first, rest @ ..] => format!("{first} +{}", rest.len()),
-        };
-        let due = match self.action {
-            "issue" if self.outcome.is_none() => "now".into(),
-            _ => until(self.renew_at),
-        };
-        vec![
-            self.namespace.clone(),
-            self.secret.clone(),
-            hosts,
-            until(self.not_after),
-            due,
-            self.result().unwrap_or(self.action).to_owned(),
-            self.reason.to_owned(),
-        ]
-    }
+/// A time as jq's `fromdateiso8601` can read it, which knows no fractions.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
 
-    fn write_sentences(&self, text: &mut String) {
-        let place = format!("{}/{}", self.namespace, self.secret);
-        match &self.outcome {
-            Some(OutcomeRow {
-                result: result @ ("failed" | "stopped"),
-                message,
-                hint,
-            }) => {
-                let message = message.as_deref().unwrap_or("the run ended before its turn");
-                let _ = writeln!(text, "{result} {place}: {message}");
-                if let Some(hint) = hint {
-                    let _ = writeln!(text, "  hint: {hint}");
-                }
-            }
-            _ if self.action == "refuse" => {
-                let _ = writeln!(text, "refused {place} {}: {}", self.reason, self.message);
-            }
-            _ => {}
-        }
-        for note in &self.notes {
-            let _ = writeln!(text, "note {place}: {note}");
-        }
-    }
+/// What is left of a lifetime, from 0 to 1; nothing where that cannot be told.
+fn share_left(facts: &CertificateFacts, now: Timestamp) -> Option<f64> {
+    let whole = lifetime(facts).as_secs_f64();
+    let left = facts.not_after.duration_since(now).as_secs_f64();
+    (whole > 0.0).then(|| (left / whole).clamp(0.0, 1.0))
 }
 
 impl From<&Outcome> for OutcomeRow {
@@ -430,27 +328,4 @@ impl From<&Leftover> for LeftoverRow {
             run: leftover.run.clone(),
         }
     }
-}
-
-/// Aligns cells as kubectl does: three spaces between columns, none after the last.
-fn columns(rows: &[Vec<String>]) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let line: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(line.join("   ").trim_end());
-        text.push('\n');
-    }
-    text
 }

@@ -347,6 +347,49 @@ fn wait_until_said(child: &mut Child, words: &'static str) -> JoinHandle<String>
     std::thread::spawn(move || lines.map(|line| line.expect("text") + "\n").collect())
 }
 
+#[test]
+#[ignore = "needs the test cluster"]
+fn owners_are_told_by_events_and_of_a_refusal_only_once() {
+    let scene = Scene::new("told");
+    let namespace = scene.namespace("web");
+    let hosts = [
+        ("good", "good.told.example"),
+        ("dead", "dead.told.example"),
+        ("wild", "*.told.example"),
+    ];
+    for (name, host) in hosts {
+        scene.apply(&scene.ingress(&namespace, name, name, &[host]));
+    }
+    break_dns("dead.told.example");
+    let told = || {
+        let events = kubectl(&["get", "events.events.k8s.io", "-n", &namespace, "-o", "json"], "");
+        let events: Value = serde_json::from_str(&events).expect("JSON");
+        let mut told = Vec::new();
+        for event in events["items"].as_array().expect("Events") {
+            // The ingress controller has things to say too.
+            if event["reportingController"] == "kube-lego-once.dev/kube-lego-once" {
+                let text = |field: &Value| field.as_str().expect("text").to_owned();
+                told.push(format!(
+                    "{} {}",
+                    text(&event["regarding"]["name"]),
+                    text(&event["reason"])
+                ));
+            }
+        }
+        told.sort();
+        told
+    };
+
+    scene.run(&[]).exits(1);
+    assert_eq!(told(), ["dead Failed", "good Issued", "wild Refused"]);
+    let described = kubectl(&["describe", "ingress", "wild", "-n", &namespace], "");
+    assert!(described.contains("WildcardHost: host `*.told.example`"), "{described}");
+
+    let second = scene.run(&[]).exits(1);
+    assert_eq!(told(), ["dead Failed", "dead Failed", "good Issued", "wild Refused"]);
+    assert!(!second.stderr.contains("Events"), "{}", second.stderr);
+}
+
 /// Asks a host through the ingress controller, trusting this test's authority alone.
 #[track_caller]
 fn https(host: &str, root: &std::path::Path) {

@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod end_to_end;
 mod permissions;
+mod report;
 mod scene;
 mod shipped;
 mod suggestions;

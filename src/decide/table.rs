@@ -1,0 +1,413 @@
+//! The report for people: a table as kubectl prints one, sentences below it, and a summary.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::report::{CertificateRow, OutcomeRow, Report, Summary};
+use super::text::{Color, Style, plain, shortened};
+use super::validity::short;
+
+/// Between two columns, as kubectl has it.
+const GAP: &str = "   ";
+/// Of a bar.
+const BAR_CELLS: usize = 5;
+/// The columns that are shortened where a terminal is too narrow: NAMESPACE, SECRET and HOSTS.
+const FLEXIBLE: std::ops::Range<usize> = 0..3;
+/// To no less than this.
+const LEAST_COLUMNS: usize = 10;
+
+impl Report {
+    /// The table, the sentences below it, and a summary.
+    pub fn to_text(&self, style: &Style) -> String {
+        const HEADER: [&str; 7] = ["NAMESPACE", "SECRET", "HOSTS", "EXPIRES", "DUE", "ACTION", "REASON"];
+        let cells = |row: &CertificateRow| row.cells(self.at, style).to_vec();
+        self.text(style, &HEADER, style.width, cells)
+    }
+
+    /// The table with all hosts, Ingresses and issuers, as wide as it needs to be.
+    pub fn to_wide_text(&self, style: &Style) -> String {
+        const HEADER: [&str; 10] = [
+            "NAMESPACE",
+            "SECRET",
+            "HOSTS",
+            "EXPIRES",
+            "DUE",
+            "ACTION",
+            "REASON",
+            "NOT AFTER",
+            "INGRESSES",
+            "ISSUER",
+        ];
+        self.text(style, &HEADER, None, |row| row.wide_cells(self.at, style))
+    }
+
+    fn text(
+        &self,
+        style: &Style,
+        header: &[&str],
+        width: Option<usize>,
+        cells: impl Fn(&CertificateRow) -> Vec<Cell>,
+    ) -> String {
+        let mut text = String::new();
+        if !self.certificates.is_empty() {
+            let mut rows = vec![header.iter().map(|word| Cell::from(*word)).collect()];
+            rows.extend(self.certificates.iter().map(cells));
+            text.push_str(&columns(&rows, width, style));
+            text.push('\n');
+        }
+        self.write_sentences(&mut text, style);
+        text.push_str(&self.summary_line());
+        text
+    }
+
+    /// What matters most comes last: after ten thousand lines that is what a terminal still shows.
+    fn write_sentences(&self, text: &mut String, style: &Style) {
+        for row in &self.certificates {
+            for note in &row.notes {
+                text.push_str(&style.wrapped("", &plain(&format!("note {}: {note}", row.place())), 2));
+            }
+        }
+        for row in &self.leftovers {
+            let verb = if self.applied { "removed" } else { "leftover" };
+            let _ = writeln!(
+                text,
+                "{verb} {} {}/{} of run {}",
+                row.kind, row.namespace, row.name, row.run
+            );
+        }
+        for row in &self.rejected {
+            let place = format!("ingress {}/{}", row.namespace, row.ingress);
+            sentence(
+                text,
+                style,
+                "rejected",
+                &format!("{place} {}: {}", row.reason, row.message),
+            );
+        }
+        for row in self.certificates.iter().filter(|row| row.action == "refuse") {
+            sentence(
+                text,
+                style,
+                "refused",
+                &format!("{} {}: {}", row.place(), row.reason, row.message),
+            );
+        }
+        for row in &self.certificates {
+            let Some(OutcomeRow {
+                result: result @ ("failed" | "stopped"),
+                message,
+                hint,
+            }) = &row.outcome
+            else {
+                continue;
+            };
+            let message = message.as_deref().unwrap_or("the run ended before its turn");
+            sentence(text, style, result, &format!("{}: {message}", row.place()));
+            if let Some(hint) = hint {
+                text.push_str(&style.wrapped("  hint: ", &plain(hint), 8));
+            }
+        }
+    }
+
+    fn summary_line(&self) -> String {
+        let Summary {
+            due,
+            issued,
+            failed,
+            kept,
+            refused,
+            rejected,
+            ..
+        } = self.summary;
+        let mut parts = if self.applied {
+            vec![format!("{issued} issued"), format!("{failed} failed")]
+        } else {
+            vec![format!("{due} due")]
+        };
+        parts.push(format!("{kept} valid"));
+        parts.push(format!("{refused} refused"));
+        if rejected > 0 {
+            parts.push(format!("{rejected} rejected"));
+        }
+        let count = self.certificates.len();
+        let noun = if count == 1 { "certificate" } else { "certificates" };
+        format!("{count} {noun}: {}\n", parts.join(", "))
+    }
+}
+
+/// Adds a sentence that begins with what has gone wrong.
+fn sentence(text: &mut String, style: &Style, word: &str, rest: &str) {
+    let lines = style.wrapped(&format!("{word} "), &plain(rest), 2);
+    let (word, rest) = lines.split_at(word.len());
+    text.push_str(&style.paint(Color::Red, word));
+    text.push_str(rest);
+}
+
+impl CertificateRow {
+    fn place(&self) -> String {
+        format!("{}/{}", self.namespace, self.secret)
+    }
+
+    fn cells(&self, now: Timestamp, style: &Style) -> [Cell; 7] {
+        let hosts = match self.hosts.as_slice() {
+            [] => "-".into(),
+            [only] => only.clone(),
+            [first, rest @ ..] => format!("{first} +{}", rest.len()),
+        };
+        let done = self.result().unwrap_or(self.action);
+        let color = match done {
+            "issued" | "keep" => Color::Green,
+            "failed" | "refuse" => Color::Red,
+            _ => Color::Yellow,
+        };
+        [
+            Cell::from(&*self.namespace),
+            Cell::from(&*self.secret),
+            Cell::from(&*hosts),
+            Cell::from(&*self.expires(now, style)),
+            Cell::from(&*self.due(now)),
+            Cell {
+                color: Some(color),
+                ..Cell::from(done)
+            },
+            Cell::from(self.reason),
+        ]
+    }
+
+    fn wide_cells(&self, now: Timestamp, style: &Style) -> Vec<Cell> {
+        let mut cells = self.cells(now, style).to_vec();
+        cells[2] = Cell::from(&*self.hosts.join(","));
+        let not_after = self.not_after.map(|time| time.to_string());
+        cells.push(Cell::from(not_after.as_deref().unwrap_or("-")));
+        cells.push(Cell::from(&*self.ingresses.join(",")));
+        cells.push(Cell::from(self.issuer.as_deref().unwrap_or("-")));
+        cells
+    }
+
+    /// The time that is left, and on a terminal a bar for the share of the lifetime.
+    fn expires(&self, now: Timestamp, style: &Style) -> String {
+        let text = match self.not_after.map(|time| time.duration_since(now)) {
+            None => "-".into(),
+            Some(left) if left.is_negative() => format!("{} ago", short(-left)),
+            Some(left) => short(left),
+        };
+        match self.left {
+            _ if !style.bar => text,
+            Some(left) => format!("{} {text}", bar(left)),
+            None => format!("{:BAR_CELLS$} {text}", ""),
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> String {
+        match self.renew_at {
+            _ if self.action == "issue" && self.outcome.is_none() => "now".into(),
+            Some(time) if time <= now => "now".into(),
+            Some(time) => short(time.duration_since(now)),
+            None => "-".into(),
+        }
+    }
+}
+
+/// A share from 0 to 1; whatever is left shows.
+fn bar(share: f64) -> String {
+    let full = (1..=BAR_CELLS)
+        .filter(|cell| (*cell as f64 - 1.0) < share * BAR_CELLS as f64)
+        .count();
+    "▰".repeat(full) + &"▱".repeat(BAR_CELLS - full)
+}
+
+#[derive(Clone, Debug)]
+struct Cell {
+    text: String,
+    color: Option<Color>,
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        // An empty cell would hide in which column the next one is.
+        let text = if text.is_empty() { "-".into() } else { plain(text) };
+        Self { text, color: None }
+    }
+}
+
+/// Aligns cells as kubectl does: three spaces between columns, none after the last.
+fn columns(rows: &[Vec<Cell>], available: Option<usize>, style: &Style) -> String {
+    let widths = widths(rows, available);
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let shown = shortened(&cell.text, *width);
+            let blanks = width - shown.chars().count();
+            match cell.color {
+                Some(color) => line.push_str(&style.paint(color, &shown)),
+                None => line.push_str(&shown),
+            }
+            if at + 1 < row.len() {
+                line.push_str(&" ".repeat(blanks));
+                line.push_str(GAP);
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What each column needs. On a terminal that is too narrow the widest of the flexible ones give way.
+fn widths(rows: &[Vec<Cell>], available: Option<usize>) -> Vec<usize> {
+    let mut widths: Vec<usize> = rows.first().map(|header| vec![0; header.len()]).unwrap_or_default();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.text.chars().count());
+        }
+    }
+    let Some(available) = available else { return widths };
+    let gaps = GAP.len() * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > available {
+        let widest = widths[FLEXIBLE].iter_mut().max();
+        match widest {
+            Some(width) if *width > LEAST_COLUMNS => *width -= 1,
+            _ => break,
+        }
+    }
+    widths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{certificate, days, ingress, now, observed, secret};
+    use super::super::name::SecretRef;
+    use super::super::observed::{Observed, Read};
+    use super::super::plan::plan;
+    use super::super::policy::Policy;
+    use super::super::report::{Failure, Outcome, Outcomes};
+    use super::*;
+
+    const TERMINAL: Style = Style {
+        bar: true,
+        color: true,
+        width: Some(80),
+    };
+
+    /// One that is kept, one that is due, one that is refused, and an Ingress that is rejected.
+    fn four() -> Observed {
+        let hosts = ["shop.a-rather-long-name-of-a-customer.example", "www.example"];
+        let pair = certificate(&hosts, "Test CA", now() - days(30), now() + days(60));
+        let mut observed = observed(
+            vec![
+                ingress("web", "a").tls("a-tls", &hosts),
+                ingress("web", "b").tls("b-tls", &["b.example"]),
+                ingress("web", "c").tls("c-tls", &["*.c.example"]),
+                ingress("web", "d"),
+            ],
+            Read::Found(secret(&pair, None)),
+        );
+        observed.secrets.insert(SecretRef::new("web", "b-tls"), Read::Absent);
+        observed
+    }
+
+    fn report(outcome: Option<Outcome>) -> Report {
+        let plan = plan(&four(), &Policy::default());
+        let Some(outcome) = outcome else {
+            return Report::of_plan(&plan, None);
+        };
+        let outcomes = Outcomes::from([(SecretRef::new("web", "b-tls"), outcome)]);
+        Report::of_run(&plan, &outcomes, None)
+    }
+
+    #[test]
+    fn a_pipe_gets_every_letter_and_a_sentence_a_line() {
+        let expected = "\
+NAMESPACE   SECRET   HOSTS                                              EXPIRES   DUE   ACTION   REASON
+web         a-tls    shop.a-rather-long-name-of-a-customer.example +1   60d       30d   keep     Valid
+web         b-tls    b.example                                          -         now   issue    Missing
+web         c-tls    *.c.example                                        -         -     refuse   WildcardHost
+
+rejected ingress web/d NoTls: has no `spec.tls`: add an entry with `hosts` and `secretName`, or remove the annotation
+refused web/c-tls WildcardHost: host `*.c.example` is a wildcard, which HTTP-01 cannot prove: list the names, or use a client that speaks DNS-01
+3 certificates: 1 due, 1 valid, 1 refused, 1 rejected
+";
+        assert_eq!(report(None).to_text(&Style::default()), expected);
+    }
+
+    #[test]
+    fn a_terminal_gets_bars_and_lines_that_fit() {
+        let failed = Outcome::Failed(Failure {
+            message: "no answer within 10 s".into(),
+            hint: Some("ask again".into()),
+        });
+        let plain = Style {
+            color: false,
+            ..TERMINAL
+        };
+        let text = report(Some(failed)).to_text(&plain);
+        let expected = "\
+NAMESPACE   SECRET   HOSTS               EXPIRES     DUE   ACTION   REASON
+web         a-tls    shop.a-rather… +1   ▰▰▰▰▱ 60d   30d   keep     Valid
+web         b-tls    b.example                 -     -     failed   Missing
+web         c-tls    *.c.example               -     -     refuse   WildcardHost
+
+rejected ingress web/d NoTls: has no `spec.tls`: add an entry with `hosts` and
+  `secretName`, or remove the annotation
+refused web/c-tls WildcardHost: host `*.c.example` is a wildcard, which HTTP-01
+  cannot prove: list the names, or use a client that speaks DNS-01
+failed web/b-tls: no answer within 10 s
+  hint: ask again
+3 certificates: 0 issued, 1 failed, 1 valid, 1 refused, 1 rejected
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_the_colour() {
+        let plain = Style {
+            color: false,
+            ..TERMINAL
+        };
+        let mut text = report(None).to_text(&TERMINAL);
+        assert!(text.contains("\x1b[33missue\x1b[39m    Missing"), "{text:?}");
+        assert!(text.contains("\x1b[31mrefused\x1b[39m web/c-tls"), "{text:?}");
+        for code in [31, 32, 33, 39] {
+            text = text.replace(&format!("\x1b[{code}m"), "");
+        }
+        assert_eq!(text, report(None).to_text(&plain));
+    }
+
+    #[test]
+    fn wide_has_all_hosts_however_narrow_the_terminal() {
+        let issued = Outcome::Issued {
+            not_after: now() + days(90),
+            issuer: "CN=Test".into(),
+        };
+        let text = report(Some(issued)).to_wide_text(&TERMINAL);
+        assert!(
+            text.contains("shop.a-rather-long-name-of-a-customer.example,www.example"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Missing        2027-02-22T12:00:00Z   b           CN=Test\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_are_what_kubectl_takes() {
+        assert_eq!(report(None).to_names(), "secret/b-tls -n web\n");
+    }
+
+    #[test]
+    fn whatever_is_left_shows_in_the_bar() {
+        for (share, expected) in [
+            (0.0, "▱▱▱▱▱"),
+            (0.01, "▰▱▱▱▱"),
+            (0.2, "▰▱▱▱▱"),
+            (0.7, "▰▰▰▰▱"),
+            (1.0, "▰▰▰▰▰"),
+        ] {
+            assert_eq!(bar(share), expected, "{share}");
+        }
+    }
+}
