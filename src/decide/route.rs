@@ -355,7 +355,11 @@ pub fn ingress_name(class: &ClassName, index: usize) -> String {
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .take(40)
         .collect();
-    let label = label.trim_matches('-');
+    let label = match label.trim_matches('-') {
+        // An annotation's value may hold no letter or digit at all, and no name ends with a dash.
+        "" => "other",
+        label => label,
+    };
     match index {
         0 => format!("{CHALLENGE_NAME}-{label}"),
         n => format!("{CHALLENGE_NAME}-{label}-{n}"),

@@ -1,6 +1,6 @@
 //! The challenge objects: made for one run, found again by their label, and taken away.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -184,15 +184,15 @@ impl Cluster {
         classes: &[IngressClass],
         presented: &mut Presented,
     ) -> Result<(), PresentCause> {
-        let mut made_of_class: BTreeMap<ClassName, usize> = BTreeMap::new();
+        let mut used = BTreeSet::new();
         let mut left: VecDeque<Chunk> = chunks(routes).into();
         while let Some(chunk) = left.pop_front() {
-            let index = made_of_class.entry(chunk.class.clone()).or_default();
-            let ingress = challenge_ingress(home, ingress_name(&chunk.class, *index), &chunk, classes);
+            let name = free_name(&chunk.class, &used);
+            let ingress = challenge_ingress(home, name.clone(), &chunk, classes);
             match self.make(LeftoverKind::Ingress, home, &ingress).await {
                 Ok(object) => {
                     presented.objects.push(object);
-                    *index += 1;
+                    used.insert(name);
                 }
                 Err(PresentCause::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
                     Some((first, second)) => {
@@ -315,6 +315,19 @@ impl Cluster {
             }
         }
         outcome
+    }
+}
+
+/// The first of a class's names that no other chunk has. Classes may share one: the field and the annotation say the same
+/// word, or two words make the same label; an object of that name would pass for this chunk's own, made a moment ago.
+fn free_name(class: &ClassName, used: &BTreeSet<String>) -> String {
+    let mut index = 0;
+    loop {
+        let name = ingress_name(class, index);
+        if !used.contains(&name) {
+            return name;
+        }
+        index += 1;
     }
 }
 
@@ -470,6 +483,25 @@ mod tests {
         let deleted = server.seen().into_iter().filter(|seen| seen.method == "DELETE");
         let first = deleted.map(|seen| seen.uri).next().expect("a deletion");
         assert!(first.starts_with(INGRESSES), "{first}");
+    }
+
+    #[tokio::test]
+    async fn classes_whose_names_make_one_label_get_an_ingress_each() {
+        let (cluster, server, kept) = keeper("", Vec::new());
+        let classes = [
+            ClassName::Spec("nginx".into()),
+            ClassName::Spec("nginx-1".into()),
+            ClassName::Annotation("nginx".into()),
+            ClassName::Annotation("nginx_1".into()),
+        ];
+        let count = classes.len();
+        let routes = routes(count).into_iter().zip(classes);
+        let routes = routes.map(|(route, class)| Route { class, ..route }).collect();
+        cluster.present(&home(), &job(), &routes, &[]).await.expect("presented");
+        let seen = server.seen().into_iter().map(|seen| seen.body.to_string());
+        let created: Vec<String> = seen.filter(|body| body.contains(".example")).collect();
+        assert_eq!(created.len(), count, "each is created, none is taken for another's");
+        assert_eq!(kept.lock().expect("a lock").len(), 1 + count);
     }
 
     #[tokio::test]
