@@ -57,6 +57,8 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
         certificate: None,
         at: Timestamp::now(),
     };
+    // Whoever has the Lease now may have an entry of its own there.
+    held.check()?;
     // From here on the authority counts the certificate: a run that dies must leave enough to fetch it (I7).
     world.site.cluster.write_pending(&world.site.home, &pending).await?;
     held.check()?;
