@@ -11,6 +11,7 @@ use kube_lego_once::problem;
 use kube_lego_once::progress::BesideBars;
 use kube_lego_once::world::{Stop, Stopper};
 use log::{Level, Record};
+use serde_json::json;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,18 +50,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
 
 /// The last word on stderr, whatever the log's level: why the run could not happen, and what to do.
 fn say(json: bool, error: &str, hint: Option<String>) {
-    if json {
-        let time = jiff::Timestamp::now().to_string();
-        eprintln!(
-            "{}",
-            serde_json::json!({"time": time, "level": "error", "message": error, "hint": hint})
-        );
-        return;
-    }
-    eprintln!("error: {error}");
-    if let Some(hint) = hint {
-        eprintln!("hint: {hint}");
-    }
+    let time = jiff::Timestamp::now().to_string();
+    let said = match (json, hint) {
+        (true, hint) => json!({"time": time, "level": "error", "message": error, "hint": hint}).to_string(),
+        (false, Some(hint)) => format!("error: {error}\nhint: {hint}"),
+        (false, None) => format!("error: {error}"),
+    };
+    // `eprintln!` panics where nobody reads any more, and the exit status would be another.
+    let _ = writeln!(std::io::stderr().lock(), "{said}");
 }
 
 /// Lines on stderr: warnings and what is done, more with `-v`; `RUST_LOG` says otherwise.
@@ -97,7 +94,7 @@ fn text_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
 }
 
 fn json_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let line = serde_json::json!({
+    let line = json!({
         "time": jiff::Timestamp::now().to_string(),
         "level": record.level().as_str().to_lowercase(),
         "target": record.target(),

@@ -53,6 +53,14 @@ fn without_a_cluster_all_that_was_tried_is_named() {
 }
 
 #[test]
+fn an_error_that_nobody_reads_ends_with_2_all_the_same() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = program().args(["run", "--dry-run"]).stderr(writer).status();
+    assert_eq!(status.expect("the program").code(), Some(2));
+}
+
+#[test]
 fn help_and_version_are_data() {
     assert!(run(&["--version"]).exits(0).stdout.starts_with("kube-lego-once "));
     assert!(run(&["run", "--help"]).exits(0).stdout.contains("--dry-run"));
