@@ -147,6 +147,8 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
 }
 
 fn near_miss_note(ingress: &IngressRef, value: &str, policy: &Policy) -> String {
+    // Anybody's text of any length: no line breaks, no terminal escapes, and no more of it than a person needs.
+    let value: String = value.chars().take(40).flat_map(char::escape_debug).collect();
     format!(
         "ingress `{ingress}` is left alone: its annotation `{}` is `{value}`; only `true` opts in",
         policy.annotation
