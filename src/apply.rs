@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::Semaphore;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Cluster, Held, TlsContent};
@@ -25,6 +26,9 @@ use crate::world::World;
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
+/// Hosts that are probed at the same time, of all certificates: half of what the responder holds, and a small part of what
+/// the usual limit of open files allows.
+const CONCURRENT_PROBES: usize = 64;
 /// Rehearsals at the same time.
 const CONCURRENT_REHEARSALS: usize = 16;
 /// What the removal of the challenge objects may take.
@@ -171,6 +175,7 @@ impl Batch<'_> {
             self.world.run.clone(),
             self.account.thumbprint().to_owned(),
         )?;
+        let turns = Semaphore::new(CONCURRENT_PROBES);
         let routed = self
             .due
             .iter()
@@ -181,7 +186,7 @@ impl Batch<'_> {
                 let outcome = tokio::select! {
                     biased;
                     () = self.world.stop.requested() => Outcome::Stopped,
-                    probed = probe(&prober, &decision.certificate) => {
+                    probed = probe(&prober, &turns, &decision.certificate) => {
                         progress.probed();
                         match probed {
                             Ok(()) => order::obtain(decision, self.account, self.held, self.world).await,
@@ -237,11 +242,12 @@ impl Batch<'_> {
 }
 
 /// Asks every host of a certificate; all of them, so that one run names all that are dead.
-async fn probe(prober: &Prober, certificate: &Certificate) -> Result<(), Failure> {
-    let probes = certificate
-        .hosts
-        .iter()
-        .map(|host| async move { prober.probe(host, &status_addresses(certificate, host)).await });
+async fn probe(prober: &Prober, turns: &Semaphore, certificate: &Certificate) -> Result<(), Failure> {
+    let probes = certificate.hosts.iter().map(|host| async move {
+        // It is never closed.
+        let _turn = turns.acquire().await;
+        prober.probe(host, &status_addresses(certificate, host)).await
+    });
     let failures: Vec<_> = futures::future::join_all(probes)
         .await
         .into_iter()
