@@ -10,19 +10,20 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::Semaphore;
 
 use crate::adapters::acme::Account;
-use crate::adapters::cluster::{Cluster, Held, TlsContent};
+use crate::adapters::cluster::{Held, TlsContent};
 use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
 use crate::adapters::responder::Responder;
 use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
 use crate::decide::name::{DnsName, SecretRef};
-use crate::decide::observed::{IngressClass, Read};
+use crate::decide::observed::{IngressClass, Leftover, Read};
 use crate::decide::plan::{Decision, Plan};
 use crate::decide::report::{Failure, Outcome, Outcomes};
 use crate::decide::route::Route;
 use crate::order;
+use crate::problem::Wrong;
 use crate::progress::Progress;
-use crate::world::World;
+use crate::world::{Site, World};
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
@@ -34,21 +35,30 @@ const CONCURRENT_REHEARSALS: usize = 16;
 /// What the removal of the challenge objects may take.
 const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
 
+/// What an applied plan came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// How each certificate ended.
+    pub outcomes: Outcomes,
+    /// What could not be taken away again: the certificates are none the worse, and the next run sweeps it.
+    pub unfinished: Option<anyhow::Error>,
+}
+
 /// Applies a plan while the Lease is held: there is no other way to get an `&Held` (I3).
 ///
 /// # Errors
 /// Where the batch as a whole could not be served. What was stored stays, what was created for the challenges is gone.
-pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Outcomes> {
-    sweep(plan, &world.site.cluster).await?;
-    if plan.issue.is_empty() {
-        return Ok(Outcomes::new());
-    }
-    world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
-    world.site.cluster.rehearse_ledger(&world.site.home).await?;
-    let account = open_account(world).await?;
+pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Applied> {
     let outcomes = Mutex::new(Outcomes::new());
-    let due = rehearse(&plan.issue, &account, world, &outcomes).await;
-    if !due.is_empty() {
+    let prepared = tokio::select! {
+        prepared = prepare(plan, world, &outcomes) => prepared?,
+        () = world.stop.requested_and_grace_over() => anyhow::bail!("stopped before anything was ordered"),
+    };
+    let mut unfinished = None;
+    if let Some((account, due)) = prepared
+        && !due.is_empty()
+        && !world.stop.is_requested()
+    {
         let responder = Responder::start(world.challenge.listen, account.thumbprint(), &world.run)?;
         let batch = Batch {
             due: &due,
@@ -63,24 +73,58 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ou
             ended = solving => ended,
             () = world.stop.requested_and_grace_over() => Ok(Ok(())),
         };
-        let withdrawn = withdraw(world).await;
+        unfinished = withdraw(world).await.err();
         responder.stop();
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        withdrawn?;
     }
-    Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Applied { outcomes, unfinished })
 }
 
-async fn sweep(plan: &Plan, cluster: &Cluster) -> anyhow::Result<()> {
+/// All that comes before the first challenge object: the sweep, the account, and what the rehearsal leaves.
+async fn prepare<'a>(
+    plan: &'a Plan,
+    world: &World,
+    outcomes: &Mutex<Outcomes>,
+) -> anyhow::Result<Option<(Account, Vec<&'a Decision>)>> {
+    sweep(plan, &world.site).await?;
+    if plan.issue.is_empty() {
+        return Ok(None);
+    }
+    world.can_order()?;
+    world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
+    world.site.cluster.rehearse_ledger(&world.site.home).await?;
+    let account = open_account(world).await?;
+    let due = rehearse(&plan.issue, &account, world, outcomes).await;
+    Ok(Some((account, due)))
+}
+
+async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
     for leftover in &plan.sweep {
-        cluster.delete_leftover(leftover).await?;
-        log::info!(
-            "removed {:?} `{}/{}` of run `{}`",
-            leftover.kind,
-            leftover.namespace,
-            leftover.name,
-            leftover.run
-        );
+        site.cluster.delete_leftover(leftover).await?;
+    }
+    let left = if plan.sweep.is_empty() {
+        Vec::new()
+    } else {
+        site.cluster.list_leftovers(&site.home).await?
+    };
+    for Leftover {
+        kind,
+        namespace,
+        name,
+        uid,
+        run,
+    } in &plan.sweep
+    {
+        if left.iter().any(|left| left.uid == *uid) {
+            let kind_name = format!("{kind:?}").to_lowercase();
+            return Err(Wrong::new(
+                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: it has finalizers"),
+                format!("`kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go"),
+            )
+            .into());
+        }
+        log::info!("removed {kind:?} `{namespace}/{name}` of run `{run}`");
     }
     Ok(())
 }
@@ -189,7 +233,10 @@ impl Batch<'_> {
                     probed = probe(&prober, &turns, &decision.certificate) => {
                         progress.probed();
                         match probed {
-                            Ok(()) => order::obtain(decision, self.account, self.held, self.world).await,
+                            Ok(()) => {
+                                keep(self.outcomes, decision, Outcome::Interrupted);
+                                order::obtain(decision, self.account, self.held, self.world).await
+                            }
                             Err(failure) => Outcome::Failed(failure),
                         }
                     }
@@ -282,8 +329,13 @@ fn record(outcomes: &Mutex<Outcomes>, decision: &Decision, outcome: Outcome) {
     match &outcome {
         Outcome::Issued { not_after, .. } => log::info!("stored `{secret}`, valid until {not_after}"),
         Outcome::Failed(failure) => log::warn!("`{secret}` failed: {}", failure.message),
-        Outcome::Stopped => log::debug!("`{secret}` was not reached"),
+        Outcome::Stopped | Outcome::Interrupted => log::debug!("`{secret}` was not obtained"),
     }
+    keep(outcomes, decision, outcome);
+}
+
+fn keep(outcomes: &Mutex<Outcomes>, decision: &Decision, outcome: Outcome) {
+    let secret = &decision.certificate.secret;
     outcomes
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

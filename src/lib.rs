@@ -60,6 +60,18 @@ pub struct Ending {
     pub text: String,
     /// The exit status.
     pub status: ExitStatus,
+    /// What went wrong after the last certificate was done, for stderr.
+    pub unfinished: Option<anyhow::Error>,
+}
+
+impl Ending {
+    fn new(text: String, status: ExitStatus) -> Self {
+        Self {
+            text,
+            status,
+            unfinished: None,
+        }
+    }
 }
 
 /// Does what the settings say.
@@ -69,10 +81,16 @@ pub struct Ending {
 pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
     match &settings.action {
         Action::Run { output } => {
-            let report = run_once(settings, stop).await?;
+            let (report, unfinished) = run_once(settings, stop).await?;
+            let status = if unfinished.is_some() {
+                ExitStatus::Failure
+            } else {
+                report.exit_status()
+            };
             Ok(Ending {
                 text: print(&report, *output, settings),
-                status: report.exit_status(),
+                status,
+                unfinished,
             })
         }
         Action::DryRun { output, exit_code } => {
@@ -84,51 +102,45 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
             } else {
                 report.exit_status()
             };
-            Ok(Ending {
-                text: print(&report, *output, settings),
-                status,
-            })
+            Ok(Ending::new(print(&report, *output, settings), status))
         }
         Action::Explain => {
             let (observed, plan) = unless_stopped(look(settings), stop).await?;
             warn_of(&plan);
             let text = explanation(&observed, &settings.policy, &plan, &settings.style);
-            Ok(Ending {
-                text,
-                status: ExitStatus::Success,
-            })
+            Ok(Ending::new(text, ExitStatus::Success))
         }
-        Action::Completions(shell) => Ok(Ending {
-            text: cli::completions(*shell),
-            status: ExitStatus::Success,
-        }),
+        Action::Completions(shell) => Ok(Ending::new(cli::completions(*shell), ExitStatus::Success)),
         Action::Clean => {
             let report = clean(settings, stop).await?;
-            Ok(Ending {
-                text: report.to_text(&settings.style),
-                status: report.exit_status(),
-            })
+            Ok(Ending::new(report.to_text(&settings.style), report.exit_status()))
         }
     }
 }
 
 /// The flow: observe, plan, lock, observe and plan again, apply, report.
-async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
+async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
     let site = unless_stopped(Site::open(settings), stop).await?;
     let (_, plan) = unless_stopped(look_at(&site, settings), stop).await?;
     warn_of(&plan);
     if plan.is_idle() {
         site.warn_of_authority();
-        return Ok(Report::of_plan(&plan, settings.directory_url()));
+        return Ok((Report::of_plan(&plan, settings.directory_url()), None));
     }
-    let world = World::new(site, settings, &plan, stop.clone())?;
+    let world = World::new(site, settings, stop.clone())?;
+    if !plan.issue.is_empty() {
+        world.can_order()?;
+    }
     // What was true before the Lease may not be true under it: the same two functions look again, and that plan is applied.
     world
         .under_lease(async |held| {
-            let (_, plan) = look_at(&world.site, settings).await?;
-            let outcomes = apply::apply(&plan, held, &world).await?;
-            tell(&events(&plan, &outcomes, &world.run), &world).await;
-            Ok(Report::of_run(&plan, &outcomes, settings.directory_url()))
+            let (_, plan) = unless_stopped(look_at(&world.site, settings), stop).await?;
+            let applied = apply::apply(&plan, held, &world).await?;
+            tell(&events(&plan, &applied.outcomes, &world.run), &world).await;
+            Ok((
+                Report::of_run(&plan, &applied.outcomes, settings.directory_url()),
+                applied.unfinished,
+            ))
         })
         .await
 }
@@ -151,12 +163,12 @@ async fn clean(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
     if plan.is_idle() {
         return Ok(Report::of_plan(&plan, None));
     }
-    let world = World::new(site, settings, &plan, stop.clone())?;
+    let world = World::new(site, settings, stop.clone())?;
     world
         .under_lease(async |held| {
-            let plan = look(&world.site).await?;
-            let outcomes = apply::apply(&plan, held, &world).await?;
-            Ok(Report::of_run(&plan, &outcomes, None))
+            let plan = unless_stopped(look(&world.site), stop).await?;
+            let applied = apply::apply(&plan, held, &world).await?;
+            Ok(Report::of_run(&plan, &applied.outcomes, None))
         })
         .await
 }

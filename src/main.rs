@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     // One provider for every TLS connection and signature; the error only says that one is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let json = cli.logging().log_format == LogFormat::Json;
-    let status = match run(cli) {
+    let status = match run(cli, json) {
         Ok(status) => status,
         Err(error) => {
             say(json, &problem::one_line(&error), problem::hint(&error));
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     ExitCode::from(status.code())
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
+fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
     let settings = cli.into_settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -40,6 +40,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
         tokio::spawn(listen_for_signals(stopper));
         kube_lego_once::run(&settings, &stop).await
     })?;
+    if let Some(error) = &ending.unfinished {
+        say(json, &problem::one_line(error), problem::hint(error));
+    }
     match std::io::stdout().lock().write_all(ending.text.as_bytes()) {
         // Somebody who reads with `head` has seen enough.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
@@ -106,15 +109,20 @@ fn json_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
 /// The first SIGINT or SIGTERM asks the run to stop; the second ends the process at once.
 async fn listen_for_signals(stopper: Stopper) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        log::warn!("listen for signals: SIGINT and SIGTERM will end the run at once");
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        log::warn!("listen for signals: they will end the run at once");
         return;
     };
     for stopping in [false, true] {
         let number = tokio::select! {
             _ = interrupt.recv() => 2,
             _ = terminate.recv() => 15,
+            // A terminal that closes ends the run like the other two; `nohup` cannot keep it alive, a CronJob can.
+            _ = hangup.recv() => 1,
         };
         if stopping {
             std::process::exit(128 + number);

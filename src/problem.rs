@@ -9,8 +9,10 @@ use crate::decide::observed::Unread;
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Wrong {
-    what: String,
-    hint: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do, where that is known.
+    pub hint: Option<String>,
 }
 
 impl Wrong {
@@ -18,7 +20,7 @@ impl Wrong {
     pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            hint: hint.into(),
+            hint: Some(hint.into()),
         }
     }
 }
@@ -40,7 +42,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// What a person can do about an error.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        let wrong = cause.downcast_ref::<Wrong>().map(|wrong| wrong.hint.clone());
+        let wrong = cause.downcast_ref::<Wrong>().and_then(|wrong| wrong.hint.clone());
         let unread = cause.downcast_ref::<Unread>().and_then(|unread| unread.hint.clone());
         wrong
             .or(unread)

@@ -15,7 +15,6 @@ use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::{ACCOUNT_SECRET, Directory};
 use crate::decide::inspection::Marker;
 use crate::decide::name::RunId;
-use crate::decide::plan::Plan;
 use crate::decide::route::{Backend, Home};
 use crate::problem::Wrong;
 
@@ -38,6 +37,11 @@ impl Stop {
     pub fn pair() -> (Stopper, Self) {
         let (sender, receiver) = watch::channel(false);
         (Stopper(sender), Self(receiver))
+    }
+
+    /// Whether the run is to stop.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
     }
 
     /// Ends when the run is to stop.
@@ -139,18 +143,11 @@ pub struct World {
 }
 
 impl World {
-    /// Checks that the plan can be applied, before anything is locked or written.
+    /// A world for one run.
     ///
     /// # Errors
-    /// Where something is to be ordered, and there is no authority, or no address for its questions.
-    pub fn new(mut site: Site, settings: &Settings, plan: &Plan, stop: Stop) -> anyhow::Result<Self> {
-        if !plan.issue.is_empty() {
-            match site.authority.take() {
-                Some(Err(error)) => return Err(error.into()),
-                reached => site.authority = reached,
-            }
-            check_settings(settings)?;
-        }
+    /// Where the system gives no random bytes.
+    pub fn new(site: Site, settings: &Settings, stop: Stop) -> anyhow::Result<Self> {
         Ok(Self {
             site,
             run: new_run_id()?,
@@ -162,6 +159,41 @@ impl World {
                 .as_ref()
                 .and_then(|authority| authority.profile.clone()),
         })
+    }
+
+    /// Checks that something can be ordered at all: asked before anything is locked or written, and again under the Lease,
+    /// where the plan may be another.
+    ///
+    /// # Errors
+    /// Where there is no authority, or no address for its questions.
+    pub fn can_order(&self) -> Result<(), Wrong> {
+        match &self.site.authority {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                return Err(Wrong {
+                    what: error.to_string(),
+                    hint: error.hint(),
+                });
+            }
+            None => {
+                return Err(Wrong::new(
+                    "certificates are due, and no ACME directory is named",
+                    "add `--directory letsencrypt-staging`, or an https URL; `--dry-run` needs none",
+                ));
+            }
+        }
+        let hint = "`--advertise-address` names an address of this machine that Pods can connect to";
+        match self.challenge.reach {
+            Reach::Unknown => Err(Wrong::new(
+                "certificates are due, and the cluster cannot reach the challenge listener, because no address of this machine is known",
+                hint,
+            )),
+            Reach::Address(address) if !can_be_an_endpoint(address) => Err(Wrong::new(
+                format!("no EndpointSlice takes the address `{address}`, and no Pod could reach it"),
+                hint,
+            )),
+            Reach::Address(_) | Reach::Job { .. } => Ok(()),
+        }
     }
 
     /// Does something while holding the Lease, and gives it back, whatever happens meanwhile.
@@ -217,28 +249,6 @@ impl World {
             }),
             Reach::Unknown => None,
         }
-    }
-}
-
-/// What nobody can do without who orders certificates.
-fn check_settings(settings: &Settings) -> Result<(), Wrong> {
-    if settings.authority.is_none() {
-        return Err(Wrong::new(
-            "certificates are due, and no ACME directory is named",
-            "add `--directory letsencrypt-staging`, or an https URL; `--dry-run` needs none",
-        ));
-    }
-    let hint = "`--advertise-address` names an address of this machine that Pods can connect to";
-    match settings.challenge.reach {
-        Reach::Unknown => Err(Wrong::new(
-            "certificates are due, and the cluster cannot reach the challenge listener, because no address of this machine is known",
-            hint,
-        )),
-        Reach::Address(address) if !can_be_an_endpoint(address) => Err(Wrong::new(
-            format!("no EndpointSlice takes the address `{address}`, and no Pod could reach it"),
-            hint,
-        )),
-        Reach::Address(_) | Reach::Job { .. } => Ok(()),
     }
 }
 

@@ -64,7 +64,7 @@ pub fn events(plan: &Plan, outcomes: &Outcomes, run: &RunId) -> Vec<Event> {
                 (EventKind::Issued, format!("valid until {not_after}, by `{issuer}`"))
             }
             Some(Outcome::Failed(failure)) => (EventKind::Failed, failure.message.clone()),
-            Some(Outcome::Stopped) | None => continue,
+            Some(Outcome::Stopped | Outcome::Interrupted) | None => continue,
         };
         // Each run's attempt is news, though it failed as the one before.
         events.extend(on_each_ingress(certificate, kind, &note, run.as_str()));

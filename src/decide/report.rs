@@ -28,6 +28,8 @@ pub enum Outcome {
     Failed(Failure),
     /// The run was stopped before its turn came.
     Stopped,
+    /// The run was stopped while it was being obtained.
+    Interrupted,
 }
 
 /// What was seen when a certificate could not be obtained.
@@ -298,6 +300,11 @@ impl From<&Outcome> for OutcomeRow {
                 result: "failed",
                 message: Some(message.clone()),
                 hint: hint.clone(),
+            },
+            Outcome::Interrupted => Self {
+                result: "stopped",
+                message: Some("the run was stopped while the authority had the order; the next run orders anew".into()),
+                hint: None,
             },
             Outcome::Stopped => Self {
                 result: "stopped",
