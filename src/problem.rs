@@ -2,6 +2,7 @@
 
 use crate::adapters::acme::AcmeError;
 use crate::adapters::cluster::{ClusterError, ConnectError, LeaseError, PresentError};
+use crate::adapters::manifests::ManifestError;
 
 /// Something about the settings or the names given: what is wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,5 +46,6 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             .or_else(|| cause.downcast_ref::<LeaseError>().and_then(LeaseError::hint))
             .or_else(|| cause.downcast_ref::<PresentError>().and_then(PresentError::hint))
             .or_else(|| cause.downcast_ref::<AcmeError>().and_then(AcmeError::hint))
+            .or_else(|| cause.downcast_ref::<ManifestError>().and_then(ManifestError::hint))
     })
 }
