@@ -27,7 +27,9 @@ pub(super) fn of_folder(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>, 
             }
             continue;
         }
-        let manifest = ["yaml", "yml", "json"].into_iter().any(|ending| path.extension() == Some(ending.as_ref()));
+        let manifest = ["yaml", "yml", "json"]
+            .into_iter()
+            .any(|ending| path.extension() == Some(ending.as_ref()));
         // What is neither, such as a pipe, would be waited for without end; a broken link is for the reader to complain of.
         let readable = fs::metadata(&path).map_or(true, |metadata| metadata.is_file());
         if manifest && readable {

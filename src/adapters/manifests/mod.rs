@@ -158,9 +158,9 @@ impl Found {
             match value {
                 Value::Null => {}
                 value if named || object::has_kind(&value) => self.take(value, &place, None)?,
-                _ => self
-                    .warnings
-                    .push(format!("{place} is skipped: it has no `kind`, so it is no Kubernetes object")),
+                _ => self.warnings.push(format!(
+                    "{place} is skipped: it has no `kind`, so it is no Kubernetes object"
+                )),
             }
         }
         Ok(())

@@ -17,8 +17,10 @@ use super::ManifestError;
 use crate::decide::observed::{Ingress, RetiredIngress};
 
 /// As lenient as the API server, which is Go: bits that no byte needs do not matter.
-const BASE64: GeneralPurpose =
-    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// An object that a plan is made from.
 pub(super) enum Object {
@@ -186,12 +188,11 @@ fn identity(kind: &'static str, namespaced: bool, value: &Value) -> Result<Ident
     let text = |key: &str| match value.get("metadata").and_then(|metadata| metadata.get(key)) {
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
         None | Some(Value::Null | Value::String(_)) => Ok(None),
-        Some(other) => Err(Problem::new(format!(
-            "`metadata.{key}` must be a text, not {}",
-            kind_of(other)
-        ))
-        .with_hint("put it in quotes")
-        .of(kind.to_owned())),
+        Some(other) => Err(
+            Problem::new(format!("`metadata.{key}` must be a text, not {}", kind_of(other)))
+                .with_hint("put it in quotes")
+                .of(kind.to_owned()),
+        ),
     };
     let name = text("name")?.ok_or_else(|| Problem::new("it has no `metadata.name`").of(kind.to_owned()))?;
     let namespace = text("namespace")?.unwrap_or_else(|| "default".into());
@@ -240,9 +241,16 @@ fn secret(mut value: Value) -> Result<core::Secret, Problem> {
         let bytes = match value {
             Value::Null => Vec::new(),
             Value::String(text) => decode(&text).ok_or_else(|| {
-                Problem::new(format!("`data{}` is no base64", bracketed(&key))).with_hint("plain text goes into `stringData`")
+                Problem::new(format!("`data{}` is no base64", bracketed(&key)))
+                    .with_hint("plain text goes into `stringData`")
             })?,
-            other => return Err(wrong_kind(&format!("data{}", bracketed(&key)), "a text in base64", &other)),
+            other => {
+                return Err(wrong_kind(
+                    &format!("data{}", bracketed(&key)),
+                    "a text in base64",
+                    &other,
+                ));
+            }
         };
         all.insert(key, ByteString(bytes));
     }
