@@ -4,5 +4,7 @@
 
 mod cli;
 mod end_to_end;
+mod manifests;
+mod offline;
 mod scene;
 mod tidy;
