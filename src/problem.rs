@@ -2,6 +2,7 @@
 
 use crate::adapters::acme::AcmeError;
 use crate::adapters::cluster::{ClusterError, ConnectError, LeaseError, PresentError};
+use crate::adapters::manifests::ManifestError;
 use crate::adapters::responder::ResponderError;
 use crate::decide::observed::Unread;
 
@@ -52,5 +53,6 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             .or_else(|| cause.downcast_ref::<PresentError>().and_then(PresentError::hint))
             .or_else(|| cause.downcast_ref::<ResponderError>().and_then(ResponderError::hint))
             .or_else(|| cause.downcast_ref::<AcmeError>().and_then(AcmeError::hint))
+            .or_else(|| cause.downcast_ref::<ManifestError>().and_then(ManifestError::hint))
     })
 }

@@ -360,7 +360,7 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
 mod tests {
     use super::super::fixtures::{self, certificate, ingress, now, observed, secret};
     use super::super::name::IngressRef;
-    use super::super::observed::{Ingress, LeftoverKind};
+    use super::super::observed::{Ingress, LeftoverKind, RenewalWindow};
     use super::super::policy::TLS_ACME;
     use super::*;
     use jiff::SignedDuration;
@@ -488,6 +488,76 @@ mod tests {
                 "{hours_left} h"
             );
         }
+    }
+
+    /// An observation of a certificate with so many days of 90 left, and a window so many hours from now.
+    fn with_window(days_left: i64, from: i64, until: i64) -> Observed {
+        let read = Read::Found(secret(&with_days_left(days_left), Some(DIRECTORY)));
+        let mut observed = observed(vec![web()], read);
+        let window = RenewalWindow {
+            start: now() + SignedDuration::from_hours(from),
+            end: now() + SignedDuration::from_hours(until),
+        };
+        observed.renewal_windows.insert(SecretRef::new("web", "a-tls"), window);
+        observed
+    }
+
+    #[test]
+    fn a_suggestion_is_due_when_it_falls_before_the_next_run() {
+        let suggested = "Issue Suggested";
+        for (name, days_left, (from, until), interval, expected) in [
+            ("in the past", 50, (-100, -50), 24, suggested),
+            ("in the past, and shorter than a second", 50, (-50, -50), 24, suggested),
+            ("closes before the next run", 50, (1, 23), 24, suggested),
+            ("closes as the next run begins", 50, (24, 24), 24, suggested),
+            ("opens after the next run", 50, (25, 50), 24, "Keep Valid"),
+            ("opens after a run that comes sooner", 50, (2, 23), 1, "Keep Valid"),
+            ("closes before a run that comes later", 50, (25, 50), 72, suggested),
+            ("young, and not open yet", 80, (1, 23), 24, "Keep Valid"),
+            ("young, and open", 80, (-2, -1), 24, suggested),
+            ("as old as a third of its life", 60, (1, 23), 24, suggested),
+            ("expiring in any case", 20, (100, 200), 24, "Issue Expiring"),
+            ("over in any case", -1, (-100, -50), 24, "Issue Expired"),
+        ] {
+            let policy = Policy {
+                interval: SignedDuration::from_hours(interval),
+                ..policy()
+            };
+            assert_eq!(
+                verdict(&with_window(days_left, from, until), &policy),
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn within_a_window_the_certificates_own_moment_decides_the_same_on_each_run() {
+        let (mut due, mut kept) = (0, 0);
+        for _ in 0..24 {
+            // The next run falls into the middle of it.
+            let mut observed = with_window(50, -24, 72);
+            let first = verdict(&observed, &policy());
+            assert_eq!(verdict(&observed, &policy()), first);
+            let renew_at = plan(&observed, &policy()).decisions()[0].1.renew_at.expect("a time");
+            assert_eq!(
+                first == "Issue Suggested",
+                renew_at <= now() + policy().interval,
+                "{first}"
+            );
+            // Once it has come it stays.
+            observed.now = renew_at;
+            assert_eq!(verdict(&observed, &policy()), "Issue Suggested");
+            if first == "Issue Suggested" {
+                due += 1
+            } else {
+                kept += 1
+            }
+        }
+        assert!(
+            due > 0 && kept > 0,
+            "{due} due, {kept} kept: no moment differs from another"
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@
 mod bad_input;
 mod cli;
 mod end_to_end;
+mod manifests;
+mod offline;
 mod permissions;
 mod report;
 mod scene;
