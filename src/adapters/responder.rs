@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -158,7 +159,7 @@ async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: on
         Err(error) => return log::error!("the responder cannot accept: {error}"),
     };
     let engine = Arc::new(engine);
-    let mut connections: VecDeque<tokio::task::JoinHandle<()>> = VecDeque::new();
+    let mut connections: VecDeque<Connection> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -166,15 +167,13 @@ async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: on
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.retain(|connection| !connection.is_finished());
-                // A request comes with its connection, so the oldest is one that has nothing to say: idle clients
-                // make room for one that asks, instead of keeping it waiting for their time-out.
-                if connections.len() >= CONNECTIONS_MAX
-                    && let Some(oldest) = connections.pop_front()
-                {
-                    oldest.abort();
+                connections.retain(|connection| !connection.task.is_finished());
+                if connections.len() >= CONNECTIONS_MAX {
+                    make_room(&mut connections).await;
                 }
-                connections.push_back(tokio::spawn(serve(stream, peer, Arc::clone(&engine))));
+                let asking = Arc::new(AtomicBool::new(false));
+                let task = tokio::spawn(serve(stream, peer, Arc::clone(&engine), Arc::clone(&asking)));
+                connections.push_back(Connection { task, asking });
             }
             Err(error) => {
                 log::debug!("a connection to the responder failed: {error}");
@@ -184,11 +183,32 @@ async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: on
     }
 }
 
+/// A connection that is being served.
+struct Connection {
+    task: tokio::task::JoinHandle<()>,
+    /// Whether its request is read and its answer not yet sent.
+    asking: Arc<AtomicBool>,
+}
+
+/// A request comes with its connection, so the oldest that has not asked has nothing to say: idle clients make room for one
+/// that asks. Where all have asked, each waits for its turn, and the next connection for the first of them.
+async fn make_room(connections: &mut VecDeque<Connection>) {
+    let idle = connections
+        .iter()
+        .position(|connection| !connection.asking.load(Ordering::Relaxed));
+    if let Some(connection) = idle.and_then(|idle| connections.remove(idle)) {
+        connection.task.abort();
+    } else if let Some(oldest) = connections.pop_front() {
+        let _ = timeout(CONNECTION_TIMEOUT, oldest.task).await;
+    }
+}
+
 /// One connection: one request, one answer.
-async fn serve(mut stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>) {
+async fn serve(mut stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>, asking: Arc<AtomicBool>) {
     let answered = timeout(CONNECTION_TIMEOUT, async {
         let (line, answer) = match read_head(&mut stream).await? {
             Head::Request(line) => {
+                asking.store(true, Ordering::Relaxed);
                 let answer = match engine.ask(&line).await {
                     Ok(answer) => answer,
                     Err(error) => {
@@ -204,7 +224,9 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>) {
         let status = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
         log::debug!("answered `{line}` of `{peer}`: {}", String::from_utf8_lossy(status));
         stream.write_all(&answer).await?;
-        stream.shutdown().await
+        let ended = stream.shutdown().await;
+        asking.store(false, Ordering::Relaxed);
+        ended
     })
     .await;
     match answered {
