@@ -4,5 +4,6 @@
 
 mod cli;
 mod end_to_end;
+mod properties;
 mod scene;
 mod tidy;
