@@ -4,6 +4,7 @@
 
 mod cli;
 mod end_to_end;
+mod fuzz;
 mod properties;
 mod scene;
 mod tidy;
