@@ -108,7 +108,11 @@ pub const CONTROLLERS: &[Controller] = &[
 pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Controller {
     let object = match class.as_str() {
         Some(name) => classes.iter().find(|class| class.name == name),
-        None => classes.iter().find(|class| class.is_default),
+        // One is enough. Of several Kubernetes takes the newest, and ages are not kept here: the first by name, whatever their order.
+        None => classes
+            .iter()
+            .filter(|class| class.is_default)
+            .min_by(|a, b| a.name.cmp(&b.name)),
     };
     let by_controller = object.and_then(|object| CONTROLLERS.iter().find(|row| row.controller == object.controller));
     let by_name = || {
@@ -472,6 +476,7 @@ mod tests {
         };
         let classes = [
             class("public", "k8s.io/ingress-nginx", true),
+            class("second-default", "k8s.io/ingress-gce", true),
             class("istio", "example.com/other", false),
         ];
         for (name, expected) in [
@@ -483,6 +488,8 @@ mod tests {
             (ClassName::Spec("contour".into()), ""),
         ] {
             assert_eq!(controller(&name, &classes).controller, expected, "{name}");
+            let reversed: Vec<_> = classes.iter().rev().cloned().collect();
+            assert_eq!(controller(&name, &reversed).controller, expected, "{name}");
         }
     }
 

@@ -5,9 +5,11 @@
 mod bad_input;
 mod cli;
 mod end_to_end;
+mod fuzz;
 mod manifests;
 mod offline;
 mod permissions;
+mod properties;
 mod report;
 mod scene;
 mod shipped;
