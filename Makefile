@@ -3,8 +3,13 @@
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/kube-lego-once
 CLUSTER := tests/cluster/cluster
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+IMAGE := kube-lego-once:$(VERSION)
+ARCHIVE := target/image/kube-lego-once.tar
+# Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
+NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
-.PHONY: help build test demo demo-down cluster-binaries test-binaries cluster-tests
+.PHONY: help build image test demo demo-down cluster-binaries test-binaries cluster-tests
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -14,11 +19,24 @@ build: ## a static release binary; the last line is its path
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(TARGET)
 	@echo $(BINARY)
 
+image: build ## the image as an archive, without a builder; the last line is its path and digest
+	@mkdir -p $(dir $(ARCHIVE))
+	@tests/cluster/image.py $(BINARY) $(ARCHIVE) --reference $(IMAGE) \
+	  --label org.opencontainers.image.title=kube-lego-once \
+	  --label org.opencontainers.image.version=$(VERSION) \
+	  --label org.opencontainers.image.description='$(shell sed -n 's/^description = "\(.*\)"/\1/p' Cargo.toml)' \
+	  --label org.opencontainers.image.licenses=Apache-2.0 \
+	  --label org.opencontainers.image.source=https://github.com/kube-lego-once/kube-lego-once
+
 test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	cargo fmt --check
 	$(MAKE) --no-print-directory -j2 cluster-binaries test-binaries
+	$(if $(NODES),$(MAKE) --no-print-directory image,@echo '$(WITHOUT_NODES)' >&2)
 	cargo test --locked
-	$(CLUSTER) run -- $(MAKE) --no-print-directory cluster-tests
+	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
+	$(if $(NODES),,@echo '$(WITHOUT_NODES)' >&2)
+
+WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that needs root
 
 # The last test reads what all the others did.
 cluster-tests:
@@ -26,14 +44,14 @@ cluster-tests:
 	cargo test --locked --test it every_right_is_used -- --ignored
 
 cluster-binaries:
-	$(CLUSTER) build
+	$(CLUSTER) build $(NODES)
 
 test-binaries:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --no-run
 
 demo: ## the announcement's story, on a cluster that stays up
-	$(MAKE) --no-print-directory -j2 cluster-binaries build
+	$(MAKE) --no-print-directory -j2 NODES= cluster-binaries build
 	tests/cluster/demo.sh $(BINARY)
 
 demo-down: ## ends the demo's cluster

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nodes
 import state
 from processes import tied_to_parent
 
@@ -32,6 +33,8 @@ class Product:
     module: str
     programs: dict
     files: dict = field(default_factory=dict)
+    tags: str = ""
+    for_nodes: bool = False
 
     @property
     def version(self):
@@ -71,16 +74,39 @@ PRODUCTS = (
             "kubectl": "k8s.io/kubernetes/cmd/kubectl",
         },
     ),
+    Product("pause", "", {"pause": "."}, for_nodes=True),
+    Product(
+        "containerd",
+        "github.com/containerd/containerd/v2",
+        {
+            "containerd": "github.com/containerd/containerd/v2/cmd/containerd",
+            "containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "ctr": "github.com/containerd/containerd/v2/cmd/ctr",
+        },
+        tags="no_btrfs no_devmapper no_zfs static_build osusergo netgo",
+        for_nodes=True,
+    ),
+    Product(
+        "kubernetes",
+        "k8s.io/kubernetes",
+        {
+            "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+            "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+            "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+        },
+        for_nodes=True,
+    ),
 )
 ENVOY_REQUIREMENTS = TOOLS / "envoy" / "requirements.txt"
 # The programs that a folder for controller-runtime's envtest holds.
 ASSETS = ("etcd", "kube-apiserver", "kubectl")
 
 
-def binaries():
+def binaries(with_node=False):
     """Every program and file of a cluster by its name: where it is, or where `build` will put it."""
     found = {}
-    for product in PRODUCTS:
+    for product in _products(with_node):
         for name in (*product.programs, *product.files):
             found[name] = product.directory / name
     found["envoy"] = _envoy_directory() / "envoy"
@@ -88,15 +114,17 @@ def binaries():
     return found
 
 
-def build():
+def build(with_node=False):
     """Builds what is missing, and returns what `binaries` does. Two invocations at once never build twice."""
-    if all(path.exists() for path in binaries().values()):
-        return binaries()
+    if with_node:
+        _bring_packages()
+    if all(path.exists() for path in binaries(with_node).values()):
+        return binaries(with_node)
     _check_prerequisites()
     waiting = "another build is running; waiting for it to end"
     with state.lock(state.cache() / "bin" / ".lock", waiting=waiting):
-        wanted = binaries()
-        for product in PRODUCTS:
+        wanted = binaries(with_node)
+        for product in _products(with_node):
             for name, package in product.programs.items():
                 if not wanted[name].exists():
                     _build_program(product, name, package)
@@ -106,6 +134,10 @@ def build():
         if not wanted["envoy"].exists():
             _unpack_envoy(wanted["envoy"])
     return wanted
+
+
+def _products(with_node):
+    return [product for product in PRODUCTS if with_node or not product.for_nodes]
 
 
 def _assets():
@@ -141,6 +173,30 @@ def _check_prerequisites():
         say(f"note: there is no {name}: {hint}")
 
 
+def _bring_packages():
+    """What a node takes from the machine, not from a Go module. Root may install it, and it is said that this happens."""
+    found = {
+        "runc": shutil.which("runc"),
+        "containernetworking-plugins": nodes.cni_folder(),
+        "nftables": shutil.which("nft"),
+        "iproute2": shutil.which("ip"),
+    }
+    missing = [package for package, place in found.items() if not place]
+    if not missing:
+        return
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise BuildFailed(f"nodes need what is not here; on Debian it comes with\n  {' '.join(command)}")
+    say(f"INSTALLING PACKAGES on this machine, for nodes: {', '.join(missing)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    directory = Path("/")
+    try:
+        _run("packages", command, directory, environment)
+    except BuildFailed:  # its lists may be older than what there is
+        _run("package lists", ["apt-get", "update"], directory, environment)
+        _run("packages", command, directory, environment)
+
+
 def _has_module(name):
     return importlib.util.find_spec(name) is not None
 
@@ -153,26 +209,27 @@ def _build_program(product, name, package):
         version = "k8s.io/component-base/version"
         flags += f" -X {version}.gitVersion={product.version} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     with _replacing(product.directory / name) as unfinished:
-        command = ["go", "build", "-v", "-trimpath", "-buildvcs=false", f"-ldflags={flags}", "-o", str(unfinished), package]
-        _run(f"{name} {product.version}", command, directory=TOOLS / product.name, environment=_go_environment())
+        command = ["go", "build", "-v", "-trimpath", "-buildvcs=false", f"-tags={product.tags}", f"-ldflags={flags}"]
+        command += ["-o", str(unfinished), package]
+        _run(f"{name} {product.version}", command, directory=TOOLS / product.name, environment=_go_environment(product))
 
 
 def _copy_from_module(product, name, source):
     command = ["go", "list", "-m", "-f", "{{.Dir}}", product.module]
     directory = TOOLS / product.name
     module = subprocess.run(
-        command, cwd=directory, env=_go_environment(), stdout=subprocess.PIPE, text=True, check=True
+        command, cwd=directory, env=_go_environment(product), stdout=subprocess.PIPE, text=True, check=True
     ).stdout.strip()
     with _replacing(product.directory / name) as unfinished:
         shutil.copyfile(Path(module) / source, unfinished)
 
 
-def _go_environment():
+def _go_environment(product):
     """The user's settings (GOFLAGS, GOPROXY, caches) hold. A static program runs wherever the cache is carried to."""
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     local = {**environment, "GOTOOLCHAIN": "local"}
     installed = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, text=True, env=local).stdout
-    needed = max(_go_version((TOOLS / product.name / "go.mod").read_text()) for product in PRODUCTS)
+    needed = _go_version((TOOLS / product.name / "go.mod").read_text())
     if "GOTOOLCHAIN" not in os.environ and _go_version(installed) >= needed:
         return local
     return environment  # Go fetches the newer toolchain that a go.mod asks for

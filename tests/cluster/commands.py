@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import node
+import nodes
 from build import BuildFailed, binaries, build, say
 from processes import Process, tied_to_parent
 from state import Directory
@@ -48,24 +50,30 @@ def _stop(*_):
 def _parse(arguments):
     # What follows the first `--` is another program's, whatever it looks like.
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    parser = argparse.ArgumentParser(prog="cluster", description="A cluster for tests and for the demo, without root.")
+    parser = argparse.ArgumentParser(prog="cluster", description="A cluster for tests and for the demo.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name, function, text, default_name="demo", words=""):
-        usage = f"cluster {name} [--name NAME]{words}" if default_name else f"cluster {name}"
+    def command(name, function, text, default_name="demo", words="", with_nodes=False):
+        usage = f"cluster {name}" + " [--nodes]" * with_nodes + " [--name NAME]" * bool(default_name) + words
         sub = commands.add_parser(name, description=text, usage=usage, **({"help": text} if text else {}))
         sub.set_defaults(command=function)
         if default_name:
             sub.add_argument("--name", type=_name, default=default_name, help="which cluster (default: %(default)s)")
+        if with_nodes:
+            sub.add_argument("--nodes", action="store_true", help="with a node that runs Pods; needs root")
         return sub
 
-    command("build", build_all, "build or fetch the programs that are missing", default_name=None)
-    command("up", lambda options: up(Directory(options.name)), "start a cluster that lives until `down`")
+    command("build", build_all, "build or fetch the programs that are missing", None, with_nodes=True)
+    start = "start a cluster that lives until `down`"
+    command("up", lambda options: up(Directory(options.name), options.nodes), start, with_nodes=True)
     command("down", lambda options: down(Directory(options.name)), "end a cluster and remove what it has stored")
     command("env", env, "print what there is to know about a cluster, as JSON")
     command("kubectl", kubectl, "run kubectl against a cluster", words=" -- ARGUMENT...")
-    command("run", run, "run a command with a fresh cluster that ends with it", f"test-{os.getpid()}", " -- COMMAND...")
-    inner = command("supervise", supervise, None)
+    fresh = "run a command with a fresh cluster that ends with it"
+    command("run", run, fresh, f"test-{os.getpid()}", " -- COMMAND...", with_nodes=True)
+    load = command("load-image", load_image, "give an image to a cluster with a node", words=" FILE.tar")
+    load.add_argument("archive", type=Path, metavar="FILE.tar")
+    inner = command("supervise", supervise, None, with_nodes=True)
     inner.add_argument("--report", type=int)
     inner.add_argument("--lifeline", type=int)
     options = parser.parse_args(arguments[:split])
@@ -79,37 +87,43 @@ def _name(text):
     return text
 
 
-def build_all(_):
+def build_all(options):
     begun = time.monotonic()
-    build()
+    build(options.nodes)
     say(f"all programs are there ({time.monotonic() - begun:.1f} s)")
 
 
-def up(directory, lifeline=None):
+def up(directory, with_node=False, lifeline=None):
     """Starts a cluster, and returns when it is ready."""
-    build()
+    if with_node and os.geteuid():
+        raise Refused("--nodes needs root, for the network and the containers of a node; without it, none is needed")
+    build(with_node)
     with directory.locked():
-        if directory.cluster():
+        if running := directory.cluster():
+            if with_node and not running["nodes"]:
+                raise Refused(f"the cluster `{directory.name}` is up already, without a node; end it first (`down`)")
             say(f"the cluster `{directory.name}` is up already")
             return
         if reason := directory.ended():
             say(f"the cluster `{directory.name}` had ended: {reason}")
         _take_down(directory)
         begun = time.monotonic()
-        say(f"starting the cluster `{directory.name}`")
+        say(f"starting the cluster `{directory.name}`" + ", with a node" * with_node)
         directory.make()
         try:
-            _start_supervisor(directory, lifeline)
+            _start_supervisor(directory, with_node, lifeline)
         except BaseException:
             _take_down(directory)
             raise
     say(f"the cluster `{directory.name}` is ready after {time.monotonic() - begun:.1f} s")
 
 
-def _start_supervisor(directory, lifeline):
+def _start_supervisor(directory, with_node, lifeline):
     reader, report = os.pipe()
     command = [sys.executable, str(ENTRY), "supervise", "--name", directory.name, "--report", str(report)]
     inherited = [report]
+    if with_node:
+        command.append("--nodes")
     if lifeline is not None:
         command += ["--lifeline", str(lifeline)]
         inherited.append(lifeline)
@@ -147,10 +161,14 @@ def down(directory):
 
 def _take_down(directory):
     """Ends what is there, also what a supervisor that was killed has left, and removes the folder."""
+    interface = directory.node()
     for supervisor in directory.processes()[:1]:  # it ends its components by itself
         supervisor.end(END_SECONDS)
     for process in reversed(directory.processes()):
         process.end(patience_seconds=5)
+    if interface:
+        node.wait_until_gone(interface)
+    node.remove_cgroups()
     directory.remove()
 
 
@@ -163,7 +181,7 @@ def run(options):
         raise Refused(f"the cluster `{directory.name}` is up already; `run` makes its own")
     lifeline, held = os.pipe()
     try:
-        up(directory, lifeline)
+        up(directory, options.nodes, lifeline)
         os.close(lifeline)
         status = _run_command(options.words, directory)
         if reason := directory.ended():
@@ -202,6 +220,16 @@ def kubectl(options):
     os.execve(cluster["kubectl"], [cluster["kubectl"], *options.words], environment)
 
 
+def load_image(options):
+    cluster = _up_or_refuse(options)
+    if not cluster["nodes"]:
+        raise Refused(f"the cluster `{options.name}` has no node: start it with `up --nodes`")
+    try:
+        print(nodes.load_image(cluster["ctr"], cluster["containerd_socket"], options.archive), end="")
+    except RuntimeError as error:
+        raise Refused(str(error)) from error
+
+
 def _up_or_refuse(options):
     directory = Directory(options.name)
     cluster = directory.cluster()
@@ -212,4 +240,5 @@ def _up_or_refuse(options):
 
 
 def supervise(options):
-    return Supervisor(Directory(options.name), binaries(), options.report, options.lifeline).supervise()
+    programs = binaries(options.nodes)
+    return Supervisor(Directory(options.name), programs, options.report, options.lifeline, options.nodes).supervise()

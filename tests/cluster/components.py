@@ -1,5 +1,5 @@
 """What a cluster consists of. One function per component says how it is started and when it is ready; a further one
-(a scheduler, a kubelet) is one more function and one more entry in `COMPONENTS`."""
+is one more function and one more entry in `COMPONENTS`. Those that Pods need are in `nodes.py`."""
 
 import base64
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 import network
+from node import Inside, Node
 from processes import tied_to_parent
 
 FILES = Path(__file__).resolve().parent / "files"
@@ -18,6 +19,7 @@ LOOPBACK = "127.0.0.1"
 PORTS = (
     "etcd", "etcd_peer", "apiserver", "dns", "challtestsrv", "directory", "pebble_management",
     "http", "https", "xds", "contour_metrics", "contour_debug", "contour_health", "envoy_stats", "web",
+    "controller_manager", "scheduler",
 )
 # The first address of the service range is the API server's own.
 SERVICE_RANGE, SERVICE_ADDRESS = "10.96.0.0/16", "10.96.0.1"
@@ -39,6 +41,7 @@ class Cluster:
     binaries: dict
     address: str
     ports: dict
+    node: Node | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -47,7 +50,8 @@ class Cluster:
 
     @property
     def directory(self):
-        return f"https://{LOOPBACK}:{self.ports['directory']}/dir"
+        """Pods reach the authority, too, where there are any."""
+        return f"https://{self.address if self.node else LOOPBACK}:{self.ports['directory']}/dir"
 
     def binary(self, name):
         return str(self.binaries[name])
@@ -84,6 +88,8 @@ class Cluster:
             "audit_log": str(self.logs / "audit.log"),
             "pebble_log": str(self.logs / "pebble.log"),
             "logs": str(self.logs),
+            "nodes": self.node is not None,
+            **(self.node.describe(self) if self.node else {}),
         }
 
 
@@ -97,6 +103,7 @@ class Component:
     needs: tuple = ()
     prepare: Callable[[], None] = lambda: None
     environment: dict = field(default_factory=dict)
+    inside: Inside = Inside.MACHINE
 
 
 def prepare(cluster):
@@ -107,7 +114,7 @@ def prepare(cluster):
     run([keys, "server", cluster.file("apiserver"), LOOPBACK, cluster.address, *kubernetes])
     run([keys, "server", cluster.file("pebble"), LOOPBACK, cluster.address, "localhost"])
     Path(cluster.file("tokens.csv")).write_text(f'{cluster.token},admin,admin,"system:masters"\n')
-    Path(cluster.file("kubeconfig")).write_text(_kubeconfig(cluster))
+    Path(cluster.file("kubeconfig")).write_text(kubeconfig(cluster, cluster.server))
     Path(cluster.file("pebble.json")).write_text(json.dumps(_pebble_config(cluster), indent=2) + "\n")
 
 
@@ -116,7 +123,7 @@ def web(cluster):
     return Component(
         name="web",
         command=[sys.executable, str(FILES.with_name("web.py")), str(cluster.ports["web"])],
-        ready=lambda: _ok(network.get(f"http://{cluster.local('web')}/")),
+        ready=lambda: ok(network.get(f"http://{cluster.local('web')}/")),
     )
 
 
@@ -132,7 +139,7 @@ def etcd(cluster):
             "--initial-cluster", f"default={peer}",
             "--unsafe-no-fsync",  # nothing of this has to survive the machine
         ],
-        ready=lambda: _ok(network.get(f"{client}/health")),
+        ready=lambda: ok(network.get(f"{client}/health")),
     )
 
 
@@ -143,7 +150,8 @@ def challtestsrv(cluster):
         command=[
             cluster.binary("pebble-challtestsrv"),
             "-management", cluster.local("challtestsrv"),
-            "-dnsserver", cluster.local("dns"),
+            # A resolv.conf, which is what Pods have, cannot name a port.
+            "-dnsserver", ",".join([cluster.local("dns"), *([f"{cluster.node.gateway}:53"] if cluster.node else [])]),
             "-defaultIPv4", cluster.address, "-defaultIPv6", "",
             "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
         ],
@@ -158,7 +166,7 @@ def pebble(cluster):
         name="pebble",
         command=[cluster.binary("pebble"), *pebble_arguments(cluster)],
         environment=PEBBLE_ENVIRONMENT,
-        ready=lambda: _ok(network.get(cluster.directory, authority)),
+        ready=lambda: ok(network.get(cluster.directory, authority)),
     )
 
 
@@ -171,7 +179,7 @@ def apiserver(cluster):
     key = cluster.file("service-account.key")
     options = {
         "etcd-servers": f"http://{cluster.local('etcd')}",
-        "bind-address": LOOPBACK,
+        "bind-address": "0.0.0.0" if cluster.node else LOOPBACK,
         "advertise-address": cluster.address,  # it refuses to advertise loopback, and to start without a route
         "secure-port": cluster.ports["apiserver"],
         "cert-dir": cluster.file("apiserver"),
@@ -189,12 +197,14 @@ def apiserver(cluster):
         "audit-log-mode": "blocking",
         "audit-log-maxsize": 10000,
         "profiling": "false",
+        # Logs of Pods are fetched from the kubelet, whose name no DNS knows.
+        **({"kubelet-preferred-address-types": "InternalIP", "allow-privileged": "true"} if cluster.node else {}),
     }
     return Component(
         name="kube-apiserver",
         command=[cluster.binary("kube-apiserver"), *(f"--{name}={value}" for name, value in options.items())],
         needs=("etcd",),
-        ready=lambda: _ok(network.get(f"{cluster.server}/readyz", authority, cluster.token)),
+        ready=lambda: ok(network.get(f"{cluster.server}/readyz", authority, cluster.token)),
     )
 
 
@@ -224,7 +234,7 @@ def contour(cluster):
         command=[cluster.binary("contour"), "serve", "--insecure", "--disable-leader-election", *arguments],
         needs=("kube-apiserver",),
         prepare=install,
-        ready=lambda: _ok(network.get(f"http://{cluster.local('contour_health')}/healthz")),
+        ready=lambda: ok(network.get(f"http://{cluster.local('contour_health')}/healthz")),
     )
 
 
@@ -245,7 +255,7 @@ def envoy(cluster):
             "--xds-address", LOOPBACK, "--xds-port", str(cluster.ports["xds"]),
             "--xds-resource-version", "v3", bootstrap,
         ]),
-        ready=lambda: _ok(network.get(f"http://{cluster.local('envoy_stats')}/ready")),
+        ready=lambda: ok(network.get(f"http://{cluster.local('envoy_stats')}/ready")),
     )
 
 
@@ -270,14 +280,14 @@ def run(command, environment=None, text=None):
     return done.stdout
 
 
-def _ok(answer):
+def ok(answer):
     return answer is not None and answer[0] == 200
 
 
 def _pebble_config(cluster):
     return {
         "pebble": {
-            "listenAddress": cluster.local("directory"),
+            "listenAddress": f"{cluster.address if cluster.node else LOOPBACK}:{cluster.ports['directory']}",
             "managementListenAddress": cluster.local("pebble_management"),
             "certificate": cluster.file("pebble.pem"),
             "privateKey": cluster.file("pebble-key.pem"),
@@ -297,7 +307,8 @@ def _pebble_config(cluster):
     }
 
 
-def _kubeconfig(cluster):
+def kubeconfig(cluster, server):
+    """The admin's, for whoever reaches the API server there."""
     return f"""apiVersion: v1
 kind: Config
 current-context: {cluster.name}
@@ -307,7 +318,7 @@ contexts:
 clusters:
   - name: {cluster.name}
     cluster:
-      server: {cluster.server}
+      server: {server}
       certificate-authority-data: {_base64(cluster.file("apiserver-ca.pem"))}
 users:
   - name: admin

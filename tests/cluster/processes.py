@@ -15,18 +15,26 @@ PRCTL = ctypes.CDLL(None).prctl
 def tied_to_parent(death_signal=signal.SIGKILL):
     """A function to run in a new child: the kernel sends it the signal when the *thread* that started it ends. So
     children are started from a main thread, and even a parent that is killed with SIGKILL leaves nothing behind."""
-    parent = os.getpid()
+    parent = Process.of("parent", os.getpid())
 
     def tie():
         PRCTL(PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it ended before the kernel knew
+        # It may have ended before the kernel knew. Its id is not asked of the kernel: a namespace may hide it.
+        if not parent.alive():
             os._exit(1)
 
     return tie
 
 
-def start(command, log, environment=None, directory=None):
-    """Starts a child of this process whose output is appended to the file `log`."""
+def start(command, log, environment=None, directory=None, enter=None):
+    """Starts a child of this process whose output is appended to the file `log`; `enter` runs in it before its program."""
+    tie = tied_to_parent()
+
+    def prepare():
+        tie()
+        if enter:
+            enter()
+
     with open(log, "ab") as output:
         return subprocess.Popen(
             command,
@@ -35,7 +43,7 @@ def start(command, log, environment=None, directory=None):
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             cwd=directory,
-            preexec_fn=tied_to_parent(),
+            preexec_fn=prepare,
         )
 
 

@@ -31,6 +31,7 @@ class Directory:
         self.cluster_json = self.path / "cluster.json"
         self._processes_json = self.path / "processes.json"
         self._ended = self.path / "ended"
+        self._node = self.path / "node"
 
     def locked(self):
         """Only one command at a time makes or ends a cluster of this name."""
@@ -47,7 +48,7 @@ class Directory:
 
     def clear(self):
         """Removes what components have left in it, and keeps what the supervisor writes."""
-        kept = (self.logs, self.log("supervisor"), self._processes_json)
+        kept = (self.logs, self.log("supervisor"), self._processes_json, self._node)
         for path in (*self.logs.iterdir(), *self.path.iterdir()):
             if path.is_dir() and path not in kept:
                 shutil.rmtree(path)
@@ -63,6 +64,13 @@ class Directory:
 
     def processes(self):
         return [Process(**fields) for fields in json.loads(_read(self._processes_json) or "[]")]
+
+    def write_node(self, interface):
+        _write(self._node, interface)
+
+    def node(self):
+        """The interface of this cluster's node, or None without one."""
+        return _read(self._node)
 
     def write_cluster(self, cluster):
         _write(self.cluster_json, json.dumps(cluster, indent=2) + "\n")

@@ -1,5 +1,6 @@
 """The one process that is the parent of a cluster's components, from their start until the cluster is taken down."""
 
+import contextlib
 import json
 import os
 import select
@@ -11,6 +12,8 @@ from string import Template
 
 import components
 import network
+import node
+import nodes
 from processes import Process, start
 from web import page
 
@@ -36,11 +39,13 @@ class Failed(Exception):
 class Supervisor:
     """Starts, watches and ends the components. It has one thread only: see `tied_to_parent`."""
 
-    def __init__(self, directory, binaries, report, lifeline):
+    def __init__(self, directory, binaries, report, lifeline, with_node):
         self.directory = directory
         self.binaries = binaries
         self.report_to = report  # a pipe to the command that waits until all is ready
         self.lifeline = lifeline  # a pipe that is at its end once the command that we are tied to has gone
+        self.with_node = with_node
+        self.node = None
         self.told_to_end = False
         self.processes = []  # oldest first
         self.children = {}
@@ -51,12 +56,15 @@ class Supervisor:
             signal.signal(number, self._tell_to_end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
+            if self.with_node:
+                self._step("node", self._make_node)
             self._start_cluster()
             self.report("ready")
             self._watch()
         except Ended as reason:
             self.say(f"ending: {reason}")
             self._end_components()
+            self._release_node()
             self.directory.remove()
             return 0
         except Failed as failure:
@@ -64,8 +72,25 @@ class Supervisor:
             # The reason first: once the components end, others may look at why.
             self.directory.write_ended(str(failure))
             self._end_components()
+            self._release_node()
             self.report("failed", str(failure), component=failure.component)
             return 1
+
+    def _make_node(self):
+        programs = {path.parent for path in self.binaries.values()}
+        try:
+            self._make_namespaces(programs)
+        except PermissionError as error:
+            raise RuntimeError(f"{error.strerror}: this root lacks rights that --nodes needs (CAP_SYS_ADMIN)") from error
+
+    def _make_namespaces(self, programs):
+        self.node = node.Node.make()
+        self.directory.write_node(self.node.interface)
+        node.isolate(self.node.interface, {self.directory.path, components.FILES.parent, *programs})
+
+    def _release_node(self):
+        if self.node:
+            self.node.release()
 
     def _tell_to_end(self, *_):
         self.told_to_end = True
@@ -101,14 +126,17 @@ class Supervisor:
             binaries=self.binaries,
             address=address,
             ports=network.free_ports(components.PORTS),
+            node=self.node,
         )
         components.prepare(cluster)
+        if self.node:
+            self._step("node", lambda: nodes.prepare(cluster))
         return cluster
 
     def _start_components(self, cluster):
         """Each starts as soon as what it needs is ready; what it does not need becomes ready meanwhile."""
         waiting = {}
-        for make in components.COMPONENTS:
+        for make in components.COMPONENTS + (nodes.COMPONENTS if self.node else ()):
             component = make(cluster)
             for name in component.needs:
                 self._wait_ready(waiting, name)
@@ -120,12 +148,14 @@ class Supervisor:
 
     def _start(self, component):
         self.report("progress", f"starting {component.name}")
-        child = start(
-            component.command,
-            self.directory.log(component.name),
-            environment=component.environment,
-            directory=self.directory.path,
-        )
+        with self.node.entering(component.inside) if self.node else contextlib.nullcontext() as enter:
+            child = start(
+                component.command,
+                self.directory.log(component.name),
+                environment=component.environment,
+                directory=self.directory.path,
+                enter=enter,
+            )
         self.children[component.name] = child
         self.processes.append(Process.of(component.name, child.pid))
         self._write_processes()
@@ -178,6 +208,8 @@ class Supervisor:
         for child in self.children.values():
             child.wait()
         self.processes, self.children = [], {}
+        if self.node:
+            node.unmount_below(self.directory.path)
 
     def _write_processes(self):
         self.directory.write_processes([Process.of("supervisor", os.getpid()), *self.processes])

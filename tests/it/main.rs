@@ -1,6 +1,7 @@
 //! The program as its users run it: its command line, its rooms, and the main job on a real cluster.
 //!
-//! What is `#[ignore = "needs the test cluster"]` runs in `make test`, under `tests/cluster/cluster run`.
+//! What is `#[ignore = "needs the test cluster"]` runs in `make test`, under `tests/cluster/cluster run`; what needs Pods
+//! runs there for root, and says so otherwise.
 
 mod bad_input;
 mod cli;
@@ -9,6 +10,7 @@ mod fuzz;
 mod manifests;
 mod offline;
 mod permissions;
+mod pods;
 mod properties;
 mod report;
 mod scene;

@@ -478,6 +478,41 @@ fn request(event: &Value) -> Option<Request> {
     })
 }
 
+/// Whether the test cluster runs Pods. Where it does not, this says that a test was skipped: past the test harness, which
+/// would keep it to itself.
+pub fn has_nodes(test: &str) -> bool {
+    let nodes = cluster()["nodes"] == true;
+    if !nodes {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {test}: this test cluster runs no Pods (`tests/cluster/cluster run --nodes`, as root)"
+        );
+    }
+    nodes
+}
+
+/// The archive that `make image` wrote.
+pub fn image_archive() -> PathBuf {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/image/kube-lego-once.tar");
+    assert!(archive.exists(), "`{}` is not there: `make image`", archive.display());
+    archive
+}
+
+/// The image of the program, by a name that Pods can use with `imagePullPolicy: Never`.
+pub fn image() -> &'static str {
+    static LOADED: OnceLock<()> = OnceLock::new();
+    LOADED.get_or_init(|| {
+        let output = Command::new(state("ctr"))
+            .args(["-a", state("containerd_socket"), "-n", "k8s.io", "images", "import"])
+            .arg(image_archive())
+            .output()
+            .expect("ctr");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ctr images import: {error}");
+    });
+    concat!("kube-lego-once:", env!("CARGO_PKG_VERSION"))
+}
+
 /// kubectl as the cluster's admin. Panics where it fails.
 #[track_caller]
 pub fn kubectl(arguments: &[&str], input: &str) -> String {
@@ -553,7 +588,8 @@ pub struct Pebble {
 
 impl Pebble {
     fn start(folder: &Path, change: impl FnOnce(&mut Value)) -> Self {
-        let [listen, manage] = free_addresses();
+        // Not on loopback, which is another one in Pods.
+        let [listen, manage] = free_addresses(state("address"));
         let mut config: Value =
             serde_json::from_str(&fs::read_to_string(state("pebble_config")).expect("Pebble's configuration"))
                 .expect("JSON");
@@ -635,8 +671,8 @@ impl Drop for Pebble {
     }
 }
 
-/// Two free addresses on loopback. Both are held until both are known, so that they differ.
-fn free_addresses() -> [String; 2] {
-    let listeners = [0; 2].map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).expect("a port"));
+/// Two free ports of an address. Both are held until both are known, so that they differ.
+fn free_addresses(address: &str) -> [String; 2] {
+    let listeners = [0; 2].map(|port| std::net::TcpListener::bind((address, port)).expect("a port"));
     listeners.map(|listener| listener.local_addr().expect("an address").to_string())
 }

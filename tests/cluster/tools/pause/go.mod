@@ -1,0 +1,3 @@
+module kube-lego-once.test/cluster/pause
+
+go 1.24.0
