@@ -392,7 +392,7 @@ fn owners_are_told_by_events_and_of_a_refusal_only_once() {
 
 /// Asks a host through the ingress controller, trusting this test's authority alone.
 #[track_caller]
-fn https(host: &str, root: &std::path::Path) {
+pub fn https(host: &str, root: &std::path::Path) {
     let port = &cluster()["https_port"];
     let address = cluster()["address"].as_str().expect("an address");
     let resolve = format!("{host}:{port}:{address}");

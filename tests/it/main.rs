@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod cli;
+mod cronjob;
 mod end_to_end;
 mod fuzz;
 mod manifests;
@@ -12,6 +13,7 @@ mod offline;
 mod permissions;
 mod pods;
 mod properties;
+mod readme;
 mod report;
 mod scene;
 mod shipped;

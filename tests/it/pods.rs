@@ -123,8 +123,8 @@ impl Scene {
 
     /// Waits for the end of a Job, and says whether it succeeded.
     #[track_caller]
-    fn wait_for_job(&self, name: &str) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    pub fn wait_for_job(&self, name: &str) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(150);
         loop {
             let job = self.get("job", &self.home, name);
             let conditions = job["status"]["conditions"].as_array().cloned().unwrap_or_default();

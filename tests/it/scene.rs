@@ -312,6 +312,26 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         requests
     }
 
+    /// No challenge object is left, beside what a Job leaves of itself, and nobody holds the Lease.
+    #[track_caller]
+    pub fn assert_no_challenge_is_left(&self) {
+        // Controllers take away what they made of the Service a moment after it.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.names("endpointslices,endpoints", &self.home).is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(
+            self.names("ingresses,services,endpointslices,endpoints", &self.home),
+            Vec::<String>::new()
+        );
+        let lease = self.get("lease", &self.home, "kube-lego-once");
+        assert_eq!(
+            lease["spec"]["holderIdentity"].as_str().unwrap_or_default(),
+            "",
+            "the Lease is held"
+        );
+    }
+
     /// Nothing of a run is left: no challenge object, and nobody holds the Lease.
     #[track_caller]
     pub fn assert_nothing_is_left(&self) {

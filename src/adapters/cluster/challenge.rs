@@ -342,7 +342,18 @@ fn target(kind: LeftoverKind, namespace: &str) -> Target {
     }
 }
 
+/// Kubernetes' controllers copy a Service's labels to what they make of it, and take that away with the Service: it is not
+/// ours to delete, and no right of ours.
+fn is_a_controllers(metadata: &ObjectMeta) -> bool {
+    let managed = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
+    managed("endpointslice.kubernetes.io/managed-by").is_some_and(|by| by != CHALLENGE_NAME)
+        || managed("endpoints.kubernetes.io/managed-by").is_some()
+}
+
 fn leftover(kind: LeftoverKind, namespace: &str, metadata: ObjectMeta) -> Option<Leftover> {
+    if is_a_controllers(&metadata) {
+        return None;
+    }
     Some(Leftover {
         kind,
         namespace: namespace.to_owned(),

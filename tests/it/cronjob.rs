@@ -1,0 +1,224 @@
+//! cronjob.yaml as it is shipped, on a real kubelet: with another image, authority and DNS, and nothing else changed.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::end_to_end::https;
+use crate::scene::{Scene, cluster, cronjob, has_nodes, image, kubectl};
+
+/// The shipped CronJob in a scene's home namespace, with the two values set, and what a private authority needs.
+fn install(scene: &Scene) {
+    let mut cronjob = cronjob();
+    cronjob["metadata"]["namespace"] = json!(scene.home);
+    let pod = &mut cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    pod["volumes"] = json!([{"name": "authority", "configMap": {"name": "authority"}}]);
+    let container = &mut pod["containers"][0];
+    container["image"] = json!(image());
+    container["imagePullPolicy"] = json!("Never");
+    container["volumeMounts"] = json!([{"name": "authority", "mountPath": "/authority"}]);
+    let environment = container["env"].as_array_mut().expect("variables");
+    environment.retain(|variable| variable["name"] != "KUBE_LEGO_ONCE_DIRECTORY");
+    for (name, value) in [
+        ("DIRECTORY", scene.pebble.directory.clone()),
+        ("CA_BUNDLE", "/authority/ca.pem".into()),
+        ("PROFILE", "default".into()),
+        ("ANNOTATION", scene.annotation.clone()),
+        ("PROBE_HTTP_PORT", cluster()["http_port"].to_string()),
+        ("PROBE_HTTPS_PORT", cluster()["https_port"].to_string()),
+    ] {
+        environment.push(json!({"name": format!("KUBE_LEGO_ONCE_{name}"), "value": value}));
+    }
+    let authority = fs::read_to_string(scene.pebble.authority_file()).expect("the authority's file");
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority", "namespace": scene.home},
+        "data": {"ca.pem": authority},
+    });
+    scene.apply(&format!("{config}\n---\n{cronjob}\n"));
+}
+
+/// `kubectl create job --from`, as the README says.
+fn start(scene: &Scene, name: &str) {
+    kubectl(
+        &[
+            "create",
+            "job",
+            "-n",
+            &scene.home,
+            "--from=cronjob/kube-lego-once",
+            name,
+        ],
+        "",
+    );
+}
+
+/// Waits until the authority has an order of the Job, and stops it there.
+fn pause_at_the_order(scene: &Scene, job: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while scene.pebble.count("Added order") == 0 {
+        let about = || {
+            kubectl(
+                &["describe", "pods", "-n", &scene.home, "-l", &format!("job-name={job}")],
+                "",
+            )
+        };
+        assert!(Instant::now() < deadline, "no order:\n{}", about());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.pebble.pause(true);
+}
+
+/// The name of a Job's Pod.
+fn pod_of(scene: &Scene, job: &str) -> String {
+    let label = format!("job-name={job}");
+    kubectl(
+        &[
+            "get",
+            "pods",
+            "-n",
+            &scene.home,
+            "-l",
+            &label,
+            "-o",
+            "jsonpath={.items[0].metadata.name}",
+        ],
+        "",
+    )
+}
+
+/// The addresses behind the challenge Service.
+fn endpoints(scene: &Scene) -> Vec<Value> {
+    let slices = kubectl(&["get", "endpointslices", "-n", &scene.home, "-o", "json"], "");
+    let slices: Value = serde_json::from_str(&slices).expect("JSON");
+    let slices = slices["items"].as_array().expect("slices").clone();
+    let endpoints = slices
+        .iter()
+        .flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
+    endpoints
+        .filter(|endpoint| endpoint["conditions"]["ready"] != false)
+        .collect()
+}
+
+#[test]
+#[ignore = "needs the test cluster with nodes"]
+fn its_job_issues_from_inside_a_pod() {
+    if !has_nodes("the CronJob") {
+        return;
+    }
+    let scene = Scene::new("by-cronjob");
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.by-cronjob.example"]));
+    install(&scene);
+    start(&scene, "now");
+    let succeeded = scene.wait_for_job("now");
+    let said = kubectl(&["logs", "-n", &scene.home, "job/now"], "");
+    assert!(succeeded && said.contains("1 issued"), "{said}");
+    https("a.by-cronjob.example", &scene.pebble.root());
+    scene.assert_no_challenge_is_left();
+    assert!(
+        scene
+            .requests()
+            .iter()
+            .any(|request| request.verb == "patch" && request.resource == "secrets")
+    );
+
+    start(&scene, "again");
+    assert!(scene.wait_for_job("again"));
+    let said = kubectl(&["logs", "-n", &scene.home, "job/again"], "");
+    assert!(said.contains("0 due, 1 valid"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the test cluster with nodes"]
+fn a_pod_that_is_deleted_in_mid_run_takes_its_objects_with_it() {
+    if !has_nodes("a deleted Pod") {
+        return;
+    }
+    let scene = Scene::new("deleted-pod");
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.deleted-pod.example"]));
+    install(&scene);
+    start(&scene, "first");
+    pause_at_the_order(&scene, "first");
+    kubectl(
+        &[
+            "delete",
+            "pod",
+            "-n",
+            &scene.home,
+            &pod_of(&scene, "first"),
+            "--wait=true",
+        ],
+        "",
+    );
+    scene.assert_no_challenge_is_left();
+    scene.pebble.pause(false);
+    start(&scene, "second");
+    assert!(
+        scene.wait_for_job("second"),
+        "{}",
+        kubectl(&["logs", "-n", &scene.home, "job/second"], "")
+    );
+    scene.assert_no_challenge_is_left();
+    https("a.deleted-pod.example", &scene.pebble.root());
+}
+
+#[test]
+#[ignore = "needs the test cluster with nodes"]
+fn a_killed_pods_leftover_service_leads_nowhere() {
+    if !has_nodes("a killed Pod") {
+        return;
+    }
+    let scene = Scene::new("killed-pod");
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.killed-pod.example"]));
+    install(&scene);
+    start(&scene, "first");
+    pause_at_the_order(&scene, "first");
+    assert_eq!(endpoints(&scene).len(), 1, "the Service selects the run's Pod");
+    kill_the_program(&scene, &pod_of(&scene, "first"));
+    assert!(!scene.wait_for_job("first"), "the Job failed");
+    assert!(
+        !scene.get("service", &scene.home, "kube-lego-once").is_null(),
+        "nobody withdrew"
+    );
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !endpoints(&scene).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", endpoints(&scene));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    scene.pebble.pause(false);
+    start(&scene, "second");
+    assert!(
+        scene.wait_for_job("second"),
+        "{}",
+        kubectl(&["logs", "-n", &scene.home, "job/second"], "")
+    );
+    scene.assert_no_challenge_is_left();
+    https("a.killed-pod.example", &scene.pebble.root());
+}
+
+/// SIGKILL to the process of a Pod, as an out-of-memory killer would.
+fn kill_the_program(scene: &Scene, pod: &str) {
+    let path = "jsonpath={.status.containerStatuses[0].containerID}";
+    let id = kubectl(&["get", "pod", pod, "-n", &scene.home, "-o", path], "");
+    let id = id.rsplit('/').next().expect("an id").to_owned();
+    let text = |key: &str| cluster()[key].as_str().expect("text").to_owned();
+    let output = Command::new(text("ctr"))
+        .args([
+            "-a",
+            &text("containerd_socket"),
+            "-n",
+            "k8s.io",
+            "tasks",
+            "kill",
+            "-s",
+            "SIGKILL",
+            &id,
+        ])
+        .output()
+        .expect("ctr");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,54 @@
+//! The README's commands are commands: what a shell block says is parsed by what it calls.
+
+use std::fs;
+use std::path::Path;
+
+use clap::Parser as _;
+use kube_lego_once::cli::Cli;
+use kube_lego_once::decide::checks::Reason;
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
+}
+
+/// The lines of its shell blocks, without comments; those of blocks marked `public` need a public cluster to be run.
+fn commands() -> Vec<String> {
+    let readme = read("README.md");
+    let blocks = readme
+        .split("```sh")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("a block"));
+    blocks
+        .flat_map(|block| block.lines().skip(1))
+        .map(|line| line.split(" #").next().expect("a line").trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_command_of_the_readme_is_one() {
+    let commands = commands();
+    assert!(commands.len() > 20, "{commands:?}");
+    let makefile = read("Makefile");
+    for command in commands {
+        let first = command.split(" | ").next().expect("a command");
+        let words: Vec<_> = first.split(' ').collect();
+        match words[0] {
+            "kube-lego-once" => {
+                Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{command}: {error}"));
+            }
+            "make" => assert!(makefile.contains(&format!("\n{}:", words[1])), "{command}"),
+            variable if variable.starts_with("FUZZ_") => {}
+            "cargo" | "kubectl" | "tests/cluster/cluster" => {}
+            _ => panic!("{command}: who tests this?"),
+        }
+    }
+}
+
+#[test]
+fn every_reason_has_its_row_in_the_readme() {
+    let readme = read("README.md");
+    for reason in Reason::ALL {
+        assert!(readme.contains(&format!("`{}`", reason.word())), "{reason:?}");
+    }
+}
