@@ -199,7 +199,22 @@ fn decided(mut observed: Observed, settings: &Settings) -> anyhow::Result<(Obser
     match plan.unmatched.first() {
         None => Ok((observed, plan)),
         Some(name) => Err(Wrong::new(
-            format!("no annotated Ingress is named `{name}` or asks for a Secret `{name}`"),
+            match settings
+                .policy
+                .selection
+                .namespaces
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+            {
+                anywhere if anywhere.is_empty() => {
+                    format!("no annotated Ingress is named `{name}` or asks for a Secret `{name}`")
+                }
+                named => format!(
+                    "no annotated Ingress in `{}` is named `{name}` or asks for a Secret `{name}`",
+                    named.join("`, `")
+                ),
+            },
             format!(
                 "`kubectl get ingress -A` lists the Ingresses; `{}: \"true\"` opts one in",
                 settings.policy.annotation

@@ -41,17 +41,22 @@ impl Selection {
             && self.labels.matches(&rejected.labels)
     }
 
-    /// The names that no certificate and no rejected Ingress answers to.
+    /// The names that no certificate and no rejected Ingress of the named namespaces answers to.
     pub fn unmatched<'a>(
         &'a self,
         certificates: impl IntoIterator<Item = &'a Certificate> + Clone,
         rejected: &'a [Rejected],
     ) -> Vec<&'a str> {
         let known = |name: &str| {
+            let here = |namespace: &str| all_or(&self.namespaces, |named| named == namespace);
             let mut wanted = certificates.clone().into_iter();
             wanted.any(|certificate| {
-                certificate.secret.name == name || certificate.contributions.iter().any(|by| by.ingress.name == name)
-            }) || rejected.iter().any(|rejected| rejected.ingress.name == name)
+                here(&certificate.secret.namespace)
+                    && (certificate.secret.name == name
+                        || certificate.contributions.iter().any(|by| by.ingress.name == name))
+            }) || rejected
+                .iter()
+                .any(|rejected| here(&rejected.ingress.namespace) && rejected.ingress.name == name)
         };
         self.names
             .iter()
