@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -136,7 +137,7 @@ struct ExplainArgs {
 #[command(next_help_heading = "Selection")]
 struct SelectionArgs {
     /// Only this namespace; may be repeated
-    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    #[arg(short, long = "namespace", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespaces: Vec<String>,
     /// All namespaces, which is the default
     #[arg(short = 'A', long, conflicts_with = "namespaces")]
@@ -185,7 +186,7 @@ struct ClusterArgs {
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// Namespace of the account, the ledger, the Lease and the challenge objects [default: the Pod's own, else kube-lego]
-    #[arg(long, env = "KUBE_LEGO_ONCE_HOME_NAMESPACE", value_name = "NAMESPACE")]
+    #[arg(long, env = "KUBE_LEGO_ONCE_HOME_NAMESPACE", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     home_namespace: Option<String>,
 }
 
@@ -199,10 +200,10 @@ struct AuthorityArgs {
     #[arg(long, env = "KUBE_LEGO_ONCE_CA_BUNDLE", value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
     /// Profile to order, as the directory lists them
-    #[arg(long, env = "KUBE_LEGO_ONCE_PROFILE", value_name = "NAME")]
+    #[arg(long, env = "KUBE_LEGO_ONCE_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     profile: Option<String>,
     /// Address for a new account's contact; authorities work without
-    #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS")]
+    #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS", value_parser = NonEmptyStringValueParser::new())]
     email: Option<String>,
     /// Key id of an external account, where the authority demands one
     #[arg(
@@ -226,7 +227,7 @@ struct AuthorityArgs {
 #[command(next_help_heading = "Decision")]
 struct DecisionArgs {
     /// Annotation that opts an Ingress in with the value `true`
-    #[arg(long, env = "KUBE_LEGO_ONCE_ANNOTATION", value_name = "NAME", default_value = TLS_ACME)]
+    #[arg(long, env = "KUBE_LEGO_ONCE_ANNOTATION", value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), default_value = TLS_ACME)]
     annotation: String,
     /// Renew with less than this left, such as 30d or 720h; at most two thirds of a lifetime count
     /// [default: a third of the lifetime, half of one under 10 days]
@@ -288,6 +289,7 @@ struct ChallengeArgs {
         long,
         env = "KUBE_LEGO_ONCE_POD_CONTROLLER_UID",
         value_name = "UID",
+        value_parser = NonEmptyStringValueParser::new(),
         hide = true,
         conflicts_with = "advertise_address"
     )]
