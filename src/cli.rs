@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use crate::adapters::acme::{AuthoritySettings, CaBundle, ExternalAccount, Proxy};
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
+use crate::decide::name::DnsName;
 use crate::decide::policy::{Policy, SharedHosts, TLS_ACME};
 use crate::decide::selection::{LabelSelector, Selection};
 use crate::decide::text::Style;
@@ -244,7 +245,8 @@ struct DecisionArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "*",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = shared_host
     )]
     allow_shared_hosts: Vec<String>,
     /// Order hosts of one label too, as private authorities sign them
@@ -376,6 +378,16 @@ fn proxy() -> Option<Proxy> {
         url,
         exempt: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
     })
+}
+
+/// A host of `--allow-shared-hosts`: one that no Ingress could have would allow nothing, and nobody would be told.
+fn shared_host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text == "*" {
+        return Ok(text.to_owned());
+    }
+    let host: DnsName = text.parse().map_err(|problem| format!("`{text}` {problem}"))?;
+    Ok(host.to_string())
 }
 
 /// `30d`, `720h`, `2w`: a day is 24 hours.
