@@ -397,7 +397,7 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
         .map_err(|_| "not a duration such as `30d` or `720h`".to_owned())?;
     let duration = span
         .to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())?;
+        .map_err(|_| "a month and a year have no length of their own: say days, such as `365d`".to_owned())?;
     if duration.is_negative() {
         Err("a duration cannot be negative".into())
     } else {
