@@ -346,22 +346,22 @@ fn invalid_host(subject: &Subject<'_>) -> Answer {
     if let Some((host, problem)) = certificate.invalid_hosts.iter().next() {
         return Answer::Yes(format!("host `{host}` {problem}: correct it in the Ingress"));
     }
-    let single = |host: &&DnsName| host.label_count() < 2;
-    if let Some(host) = certificate
-        .hosts
-        .iter()
-        .find(single)
-        .filter(|_| !subject.policy.single_label_hosts)
-    {
-        return Answer::Yes(format!(
-            "host `{host}` has one label only, which public authorities do not sign: write the full name, or allow it with `--allow-single-label-hosts`"
-        ));
-    }
     let public = subject
         .policy
         .directory
         .as_ref()
         .is_some_and(|directory| directory.trust() != Trust::Private);
+    let single = |host: &&DnsName| host.label_count() < 2;
+    if let Some(host) = certificate
+        .hosts
+        .iter()
+        .find(single)
+        .filter(|_| public || !subject.policy.single_label_hosts)
+    {
+        return Answer::Yes(format!(
+            "host `{host}` has one label only, which public authorities do not sign: write the full name, or, for a private authority, allow it with `--allow-single-label-hosts`"
+        ));
+    }
     let local = |host: &&DnsName| {
         LOCAL_ENDINGS.iter().any(|ending| {
             host.as_str()
