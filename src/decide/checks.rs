@@ -1,7 +1,7 @@
 //! The checks: why a certificate is due, and why it is refused. Each is one function and one row of its table.
 
 use super::desired::Certificate;
-use super::directory::Trust;
+use super::directory::{Directory, Trust};
 use super::inspection::{CertificateFacts, Inspection, KeyMatch, Marker};
 use super::name::{DnsName, DnsNameProblem};
 use super::observed::{IngressClass, Observed, Read, RenewalWindow, Secret, Unread};
@@ -564,7 +564,8 @@ fn would_downgrade(subject: &Subject<'_>) -> Answer {
     let from_staging = is_staging(facts)
         || subject
             .marker()
-            .is_some_and(|marker| marker.directory == directory.url());
+            .and_then(|marker| marker.directory.parse::<Directory>().ok())
+            .is_some_and(|from| from.trust() == Trust::Staging);
     if facts.not_after <= subject.observed.now || from_staging {
         return Answer::no("what is there is no better");
     }
