@@ -4,6 +4,7 @@ use super::desired::Certificate;
 use super::name::{IngressRef, RunId};
 use super::plan::{Decision, Plan};
 use super::report::{Outcome, Outcomes};
+use super::text::plain;
 
 /// What a note may have, in bytes (`events.k8s.io/v1`).
 const MOST_NOTE_BYTES: usize = 1024;
@@ -95,7 +96,7 @@ fn on_each_ingress<'a>(
 ) -> impl Iterator<Item = Event> + 'a {
     let secret = &certificate.secret;
     let note = within(
-        &format!("certificate in Secret `{}`: {note}", secret.name),
+        &plain(&format!("certificate in Secret `{}`: {note}", secret.name)),
         MOST_NOTE_BYTES,
     );
     let key = format!("{key} {}", secret.name);
