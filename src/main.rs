@@ -45,7 +45,9 @@ fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
     }
     match std::io::stdout().lock().write_all(ending.text.as_bytes()) {
         // Somebody who reads with `head` has seen enough.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(anyhow::Error::new(error).context("write the report to stdout")),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            return Err(anyhow::Error::new(error).context("write the report to stdout"));
+        }
         _ => {}
     }
     Ok(ending.status)

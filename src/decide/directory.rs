@@ -117,7 +117,8 @@ impl FromStr for Directory {
     type Err = DirectoryProblem;
 
     fn from_str(text: &str) -> Result<Self, DirectoryProblem> {
-        let text = text.trim_end_matches('/');
+        let text = spelled_plainly(text.trim_end_matches('/'));
+        let text = text.as_str();
         if let Some(known) = KNOWN.iter().find(|known| known.name == text || known.url == text) {
             return Ok(Self {
                 url: known.url.into(),
@@ -143,6 +144,18 @@ impl FromStr for Directory {
     }
 }
 
+/// One URL however it is spelled: scheme and host in lower case, and without the port that `https` has anyway. Otherwise a
+/// staging directory behind `:443` would be a private one.
+fn spelled_plainly(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    format!("{}://{host}{path}", scheme.to_ascii_lowercase())
+}
+
 impl fmt::Display for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
@@ -162,6 +175,10 @@ mod tests {
             ),
             (
                 "https://acme-staging-v02.api.letsencrypt.org/directory/",
+                Ok(("https://acme-staging-v02.api.letsencrypt.org/directory", Trust::Staging)),
+            ),
+            (
+                "HTTPS://ACME-staging-v02.api.letsencrypt.org:443/directory",
                 Ok(("https://acme-staging-v02.api.letsencrypt.org/directory", Trust::Staging)),
             ),
             (
