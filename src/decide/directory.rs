@@ -81,6 +81,9 @@ pub enum DirectoryProblem {
         /// The short name of its heir.
         replacement: &'static str,
     },
+    /// A user or a password in it.
+    #[error("a directory's URL takes no credentials: an account has a key of its own")]
+    Credentials,
     /// Neither a URL nor a short name.
     #[error("`{0}` is neither an https URL nor one of {names}", names = Directory::names())]
     Unknown(String),
@@ -135,6 +138,10 @@ impl FromStr for Directory {
             });
         }
         match text.strip_prefix("https://") {
+            // It would be in reports, markers and errors.
+            Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('@')) => {
+                Err(DirectoryProblem::Credentials)
+            }
             Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(Self {
                 url: text.into(),
                 trust: Trust::Private,
@@ -196,6 +203,7 @@ mod tests {
             ("letsencypt", Err("neither an https URL nor one of `letsencrypt`")),
             ("http://ca.internal/dir", Err("neither")),
             ("https://", Err("neither")),
+            ("https://user:secret@ca.internal/dir", Err("takes no credentials")),
         ] {
             match (text.parse::<Directory>(), expected) {
                 (Ok(directory), Ok((url, trust))) => assert_eq!((directory.url(), directory.trust()), (url, trust)),

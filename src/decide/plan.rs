@@ -136,6 +136,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     plan.notes.extend(
         near_misses
             .iter()
+            .filter(|(ingress, _)| policy.selection.selects_namespace(&ingress.namespace))
             .map(|(ingress, value)| near_miss_note(ingress, value, policy)),
     );
     plan.notes.extend(ledger_notes(observed));

@@ -33,6 +33,11 @@ impl Selection {
             && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(&by.labels)))
     }
 
+    /// Whether a namespace is meant.
+    pub fn selects_namespace(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
+
     /// Whether a rejected Ingress is meant.
     pub fn selects_rejected(&self, rejected: &Rejected) -> bool {
         all_or(&self.namespaces, |namespace| rejected.ingress.namespace == *namespace)
