@@ -38,7 +38,7 @@ fn every_command_of_the_readme_is_one() {
                 Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{command}: {error}"));
             }
             "make" => assert!(makefile.contains(&format!("\n{}:", words[1])), "{command}"),
-            variable if variable.starts_with("FUZZ_") => {}
+            variable if variable.starts_with("FUZZ_") || variable.starts_with("PROPTEST_") => {}
             "cargo" | "kubectl" | "tests/cluster/cluster" => {}
             _ => panic!("{command}: who tests this?"),
         }
