@@ -62,7 +62,9 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
     // From here on the authority counts the certificate: a run that dies must leave enough to fetch it (I7).
     world.site.cluster.write_pending(&world.site.home, &pending).await?;
     held.check()?;
-    let chain = order.certificate(&request, Instant::now() + ISSUANCE_DEADLINE).await?;
+    let chain = order
+        .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
+        .await?;
 
     let facts = verify_issued(chain.as_bytes(), pending.key.0.as_bytes(), &names, Timestamp::now())
         .map_err(|why| failure("verify what the authority issued", &why))?;

@@ -118,10 +118,17 @@ impl Order {
     /// The certificate with the whole chain in PEM, as sent (RFC 8555 sections 7.4 and 7.4.2).
     ///
     /// Finalizes with the CSR where the order is `ready`; takes up one that is `processing` or `valid` where it is.
-    pub async fn certificate(&mut self, csr_der: &[u8], deadline: impl Into<Instant>) -> Result<String, AcmeError> {
+    ///
+    /// `may_finalize` is asked before each finalize, since one whose answer was lost is sent again (I3).
+    pub async fn certificate(
+        &mut self,
+        csr_der: &[u8],
+        deadline: impl Into<Instant>,
+        may_finalize: impl Fn() -> bool,
+    ) -> Result<String, AcmeError> {
         let deadline = deadline.into();
         if self.state() == OrderState::Ready {
-            self.finalize(csr_der, deadline).await?;
+            self.finalize(csr_der, deadline, may_finalize).await?;
         }
         if self.state() == OrderState::Processing {
             self.poll(CERTIFICATE, deadline, OrderState::Processing).await?;
@@ -159,9 +166,18 @@ impl Order {
     }
 
     /// Finalizes. A lost answer may hide an order that moved on: its state decides what comes next.
-    async fn finalize(&mut self, csr_der: &[u8], deadline: Instant) -> Result<(), AcmeError> {
+    async fn finalize(
+        &mut self,
+        csr_der: &[u8],
+        deadline: Instant,
+        may_finalize: impl Fn() -> bool,
+    ) -> Result<(), AcmeError> {
         let mut patience = Patience::until(deadline);
         loop {
+            if !may_finalize() {
+                let cause = Cause::Other("another run may have taken over".into());
+                return Err(AcmeError::new(FINALIZE, &self.url, cause));
+            }
             let finalized = call!(self.caller, FINALIZE, &self.url, self.inner.finalize_csr(csr_der));
             let Err(failure) = finalized else {
                 return Ok(());

@@ -344,7 +344,7 @@ fn everything_can_be_spawned() {
         spawnable(&account.order(&[], None, Some(id)));
         spawnable(&account.resume(""));
         spawnable(&order.validate(Instant::now()));
-        spawnable(&order.certificate(b"", Instant::now()));
+        spawnable(&order.certificate(b"", Instant::now(), || true));
     }
 }
 
@@ -456,18 +456,24 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
     assert_eq!(resumed.state(), OrderState::Ready);
     resumed.validate(soon()).await.expect("still ready");
     let (key, csr) = csr(&names);
-    let chain = resumed.certificate(&csr, soon()).await.expect("a certificate");
+    let chain = resumed.certificate(&csr, soon(), || true).await.expect("a certificate");
     // The leaf and three above it, as sent.
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 4);
     // The other one still believes that the order is ready: finalizing again is refused, and the state decides.
     assert_eq!(
-        order.certificate(&csr, soon()).await.expect("the same certificate"),
+        order
+            .certificate(&csr, soon(), || true)
+            .await
+            .expect("the same certificate"),
         chain
     );
     let mut again = account.resume(order.url()).await.expect("the order");
     assert_eq!(again.state(), OrderState::Valid);
     again.validate(soon()).await.expect("long valid");
-    assert_eq!(again.certificate(&csr, soon()).await.expect("the certificate"), chain);
+    assert_eq!(
+        again.certificate(&csr, soon(), || true).await.expect("the certificate"),
+        chain
+    );
 
     let Inspection::Certificate(facts) = inspect(chain.as_bytes(), key.as_bytes()) else {
         panic!("no certificate: {chain}");
@@ -481,7 +487,12 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
         .expect("an order");
     assert!(first.replaces_refused().is_none());
     first.validate(soon()).await.expect("ready");
-    first.certificate(&csr, soon()).await.expect("a certificate");
+    let lost = first
+        .certificate(&csr, soon(), || false)
+        .await
+        .expect_err("no right to finalize");
+    assert!(lost.to_string().contains("taken over"), "{lost}");
+    first.certificate(&csr, soon(), || true).await.expect("a certificate");
     let mut second = account
         .order(&names, Some("classic"), Some(&id))
         .await
@@ -530,7 +541,10 @@ async fn what_an_authority_refuses_is_said_in_full() {
     let (_, request) = csr(&names(&["a.test"]));
     println!(
         "{}",
-        order.certificate(&request, soon()).await.expect_err("an invalid order")
+        order
+            .certificate(&request, soon(), || true)
+            .await
+            .expect_err("an invalid order")
     );
 
     for (hosts, profile, kind) in [
@@ -625,7 +639,7 @@ async fn whichever_answer_is_lost_the_certificate_arrives() {
         let mut order = account.resume(created.url()).await.expect("the order");
         left.store(lost, Ordering::SeqCst);
         order.validate(soon()).await.expect("ready");
-        let chain = order.certificate(&csr, soon()).await.expect("a certificate");
+        let chain = order.certificate(&csr, soon(), || true).await.expect("a certificate");
         let unused = left.load(Ordering::SeqCst);
         println!("answer {lost} lost, {unused} left: {} bytes", chain.len());
     }
