@@ -55,7 +55,7 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
 }
 
 impl Ingress {
-    pub fn tls(mut self, secret: &str, hosts: &[&str]) -> Self {
+    pub(crate) fn tls(mut self, secret: &str, hosts: &[&str]) -> Self {
         let hosts = hosts.iter().map(ToString::to_string).collect();
         self.tls.push(Tls {
             hosts,
@@ -64,22 +64,22 @@ impl Ingress {
         self
     }
 
-    pub fn rule(mut self, host: &str) -> Self {
+    pub(crate) fn rule(mut self, host: &str) -> Self {
         self.rule_hosts.push(host.into());
         self
     }
 
-    pub fn annotated(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.into(), value.into());
         self
     }
 
-    pub fn created(mut self, days_ago: i64) -> Self {
+    pub(crate) fn created(mut self, days_ago: i64) -> Self {
         self.created = Some(now() - days(days_ago));
         self
     }
 
-    pub fn without_annotation(mut self) -> Self {
+    pub(crate) fn without_annotation(mut self) -> Self {
         self.annotations.clear();
         self
     }
