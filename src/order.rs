@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::adapters::acme::{Account, AcmeError};
 use crate::adapters::cluster::{ClusterError, Held, LeaseError, StoreError, TlsContent};
 use crate::decide::checks::claims_to_remove;
-use crate::decide::inspection::{CertificateId, Marker, verify_issued};
+use crate::decide::inspection::{CertificateId, verify_issued};
 use crate::decide::ledger::{Pending, PrivateKeyPem};
 use crate::decide::plan::Decision;
 use crate::decide::report::{Failure, Outcome};
@@ -98,8 +98,7 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
 
 /// What the new certificate replaces, where this account ordered it (RFC 9773 section 5).
 fn replaced_by_account<'a>(decision: &'a Decision, account: &Account) -> Option<&'a CertificateId> {
-    let marker = decision.secret.as_ref()?.version.marker.as_deref()?;
-    let marker: Marker = serde_json::from_str(marker).ok()?;
+    let marker = decision.secret.as_ref()?.marker()?;
     decision.replaces.as_ref().filter(|_| marker.account == account.url())
 }
 

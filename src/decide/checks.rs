@@ -131,10 +131,7 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn facts(&self) -> Option<&'a CertificateFacts> {
-        match &self.found()?.inspection {
-            Inspection::Certificate(facts) => Some(facts),
-            Inspection::Empty | Inspection::Unreadable(_) => None,
-        }
+        self.found()?.facts()
     }
 
     pub(super) fn marker(&self) -> Option<Marker> {

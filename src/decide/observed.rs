@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 
-use super::inspection::{Inspection, MARKER, Marker, inspect};
+use super::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
@@ -224,6 +224,14 @@ pub struct Secret {
 }
 
 impl Secret {
+    /// The certificate in it, where a server could serve it.
+    pub fn facts(&self) -> Option<&CertificateFacts> {
+        match &self.inspection {
+            Inspection::Certificate(facts) => Some(facts),
+            Inspection::Empty | Inspection::Unreadable(_) => None,
+        }
+    }
+
     /// Our marker, where it can be read.
     pub fn marker(&self) -> Option<Marker> {
         serde_json::from_str(self.version.marker.as_deref()?).ok()

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
-use super::inspection::{CertificateFacts, CertificateId, Inspection, KeyMatch};
+use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
 use super::name::{IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret};
 use super::policy::Policy;
@@ -207,10 +207,7 @@ impl Decision {
 
     /// What is known of the certificate that is there.
     pub fn facts(&self) -> Option<&CertificateFacts> {
-        match &self.secret.as_ref()?.inspection {
-            Inspection::Certificate(facts) => Some(facts),
-            Inspection::Empty | Inspection::Unreadable(_) => None,
-        }
+        self.secret.as_ref()?.facts()
     }
 }
 
@@ -342,9 +339,7 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
     };
     let id = |read: &Read<Secret>| {
         let Read::Found(secret) = read else { return None };
-        let Inspection::Certificate(facts) = &secret.inspection else {
-            return None;
-        };
+        let facts = secret.facts()?;
         let ours = secret
             .marker()
             .is_some_and(|marker| marker.directory == directory.url());
