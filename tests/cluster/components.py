@@ -16,6 +16,7 @@ from processes import tied_to_parent
 
 FILES = Path(__file__).resolve().parent / "files"
 LOOPBACK = "127.0.0.1"
+USER = "certified"  # known by a client certificate, and without any right of its own
 PORTS = (
     "etcd", "etcd_peer", "apiserver", "dns", "challtestsrv", "directory", "pebble_management",
     "http", "https", "xds", "contour_metrics", "contour_debug", "contour_health", "envoy_stats", "web",
@@ -71,6 +72,7 @@ class Cluster:
             "kubeconfig": self.file("kubeconfig"),
             "server": self.server,
             "server_ca": self.file("apiserver-ca.pem"),
+            "user": {"name": USER, "certificate": self.file("user.pem"), "key": self.file("user-key.pem")},
             "kubectl": self.binary("kubectl"),
             "bin": programs,
             "address": self.address,
@@ -112,6 +114,7 @@ def prepare(cluster):
     keys = cluster.binary("keys")
     run([keys, "service-account", cluster.file("service-account.key")])
     run([keys, "server", cluster.file("apiserver"), LOOPBACK, cluster.address, *kubernetes])
+    run([keys, "client", cluster.file("user"), USER])
     run([keys, "server", cluster.file("pebble"), LOOPBACK, cluster.address, "localhost"])
     Path(cluster.file("tokens.csv")).write_text(f'{cluster.token},admin,admin,"system:masters"\n')
     Path(cluster.file("kubeconfig")).write_text(kubeconfig(cluster, cluster.server))
@@ -186,6 +189,7 @@ def apiserver(cluster):
         "tls-cert-file": cluster.file("apiserver.pem"),
         "tls-private-key-file": cluster.file("apiserver-key.pem"),
         "token-auth-file": cluster.file("tokens.csv"),
+        "client-ca-file": cluster.file("user-ca.pem"),
         "authorization-mode": "RBAC",
         "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
         "service-account-key-file": key,

@@ -3,6 +3,7 @@
 //
 //	keys service-account FILE      a key that signs the tokens of service accounts
 //	keys server STEM HOST...       STEM-ca.pem, STEM.pem and STEM-key.pem: an authority and a server's certificate
+//	keys client STEM USER          the same with the certificate of a user
 package main
 
 import (
@@ -43,22 +44,16 @@ func run(args []string) error {
 		return write(args[1], "EC PRIVATE KEY", der)
 	case len(args) > 2 && args[0] == "server":
 		return server(args[1], args[2:])
+	case len(args) == 3 && args[0] == "client":
+		leaf := template(args[2])
+		leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		return pair(args[1], leaf)
 	}
-	return fmt.Errorf("usage: keys service-account FILE | keys server STEM HOST...")
+	return fmt.Errorf("usage: keys service-account FILE | keys server STEM HOST... | keys client STEM USER")
 }
 
 func server(stem string, hosts []string) error {
-	name := filepath.Base(stem)
-	authority := template(name + " test authority")
-	authority.IsCA = true
-	authority.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
-	authority, authorityKey, err := sign(authority, authority, nil, stem+"-ca.pem")
-	if err != nil {
-		return err
-	}
-
-	leaf := template(name)
-	leaf.KeyUsage = x509.KeyUsageDigitalSignature
+	leaf := template(filepath.Base(stem))
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, host := range hosts {
 		if address := net.ParseIP(host); address != nil {
@@ -67,6 +62,20 @@ func server(stem string, hosts []string) error {
 			leaf.DNSNames = append(leaf.DNSNames, host)
 		}
 	}
+	return pair(stem, leaf)
+}
+
+// pair makes an authority, and has it sign the certificate.
+func pair(stem string, leaf *x509.Certificate) error {
+	authority := template(filepath.Base(stem) + " test authority")
+	authority.IsCA = true
+	authority.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
+	authority, authorityKey, err := sign(authority, authority, nil, stem+"-ca.pem")
+	if err != nil {
+		return err
+	}
+
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	_, key, err := sign(leaf, authority, authorityKey, stem+".pem")
 	if err != nil {
 		return err
