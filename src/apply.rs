@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, TlsContent};
 use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
-use crate::adapters::responder::Responder;
 use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
 use crate::decide::name::{DnsName, SecretRef};
@@ -23,7 +22,7 @@ use crate::decide::route::Route;
 use crate::order;
 use crate::problem::Wrong;
 use crate::progress::Progress;
-use crate::world::{Site, World};
+use crate::world::{Answering, Site, World};
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
@@ -59,7 +58,6 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ap
         && !due.is_empty()
         && !world.stop.is_requested()
     {
-        let responder = Responder::start(world.challenge.listen, account.thumbprint(), &world.run)?;
         let batch = Batch {
             due: &due,
             classes: &plan.classes,
@@ -68,13 +66,15 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ap
             world,
             outcomes: &outcomes,
         };
-        let solving = AssertUnwindSafe(batch.solve(&responder)).catch_unwind();
+        // Whoever answers does so until the objects that lead there are gone.
+        let answering = OnceCell::new();
+        let solving = AssertUnwindSafe(batch.solve(&answering)).catch_unwind();
         let ended = tokio::select! {
             ended = solving => ended,
             () = world.stop.requested_and_grace_over() => Ok(Ok(())),
         };
         unfinished = withdraw(world).await.err();
-        responder.stop();
+        drop(answering);
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
     let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -212,8 +212,9 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    async fn solve(&self, responder: &Responder) -> anyhow::Result<()> {
-        let refused = self.present(responder.port()).await?;
+    async fn solve(&self, answering: &OnceCell<Answering>) -> anyhow::Result<()> {
+        let answering = answering.get_or_try_init(|| self.world.answer(self.account)).await?;
+        let refused = self.present(answering).await?;
         let prober = Prober::new(
             self.probe_settings(),
             self.world.run.clone(),
@@ -249,18 +250,11 @@ impl Batch<'_> {
     }
 
     /// Creates the challenge objects; what the API server refused has its outcome then.
-    async fn present(&self, port: u16) -> anyhow::Result<BTreeSet<SecretRef>> {
-        let world = self.world;
-        let backend = world
-            .backend(port)
-            .context("nothing says how the cluster reaches the challenge listener")?;
+    async fn present(&self, answering: &Answering) -> anyhow::Result<BTreeSet<SecretRef>> {
+        let Answering { home, backend, .. } = answering;
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
-        let refused = world
-            .site
-            .cluster
-            .present(&world.home(), &backend, &routes, self.classes)
-            .await?
-            .refused;
+        let cluster = &self.world.site.cluster;
+        let refused = cluster.present(home, backend, &routes, self.classes).await?.refused;
         for (secret, why) in &refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {

@@ -44,7 +44,8 @@ pub mod apply;
 pub mod order;
 pub mod progress;
 
-use cli::{Action, Format, Settings, Source};
+use adapters::responder::Responder;
+use cli::{Action, Cli, Format, Settings, Source};
 use decide::events::{Event, events};
 use decide::explanation::explanation;
 use decide::observed::Observed;
@@ -74,14 +75,42 @@ impl Ending {
     }
 }
 
-/// Does what the settings say.
+/// Does what the command line says.
 ///
 /// # Errors
 /// Where it could not happen as a whole; one certificate's failure is in the report instead.
-pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
+pub async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<Ending> {
+    let settings = cli.settings()?;
+    match (&settings.action, &settings.source) {
+        (Action::Completions(shell), _) => Ok(Ending::new(cli::completions(*shell), ExitStatus::Success)),
+        (
+            Action::Solve {
+                listen,
+                thumbprint,
+                run,
+            },
+            _,
+        ) => {
+            let _responder = Responder::start(*listen, thumbprint, run)?;
+            stop.requested().await;
+            Ok(Ending::new(String::new(), ExitStatus::Success))
+        }
+        (_, Source::Files { paths, recursive }) => {
+            let manifests = adapters::manifests::read(paths, *recursive)?;
+            let (observed, plan) = decided(observe::of_manifests(manifests), &settings)?;
+            Ok(shown(&observed, &plan, &settings))
+        }
+        (_, Source::Cluster) => {
+            let (site, settings) = unless_stopped(Site::open(cli, settings), stop).await?;
+            run_at(site, &settings, stop).await
+        }
+    }
+}
+
+async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
     match &settings.action {
         Action::Run { output } => {
-            let (report, unfinished) = run_once(settings, stop).await?;
+            let (report, unfinished) = run_once(site, settings, stop).await?;
             let status = if unfinished.is_some() {
                 ExitStatus::Failure
             } else {
@@ -93,34 +122,36 @@ pub async fn run(settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
                 unfinished,
             })
         }
-        Action::DryRun { output, exit_code } => {
-            let (_, plan) = unless_stopped(look(settings), stop).await?;
-            warn_of(&plan);
-            let report = Report::of_plan(&plan, settings.directory_url());
-            let status = if *exit_code {
-                report.finding()
-            } else {
-                report.exit_status()
-            };
-            Ok(Ending::new(print(&report, *output, settings), status))
-        }
-        Action::Explain => {
-            let (observed, plan) = unless_stopped(look(settings), stop).await?;
-            warn_of(&plan);
-            let text = explanation(&observed, &settings.policy, &plan, &settings.style);
-            Ok(Ending::new(text, ExitStatus::Success))
-        }
-        Action::Completions(shell) => Ok(Ending::new(cli::completions(*shell), ExitStatus::Success)),
         Action::Clean => {
-            let report = clean(settings, stop).await?;
+            let report = clean(site, settings, stop).await?;
             Ok(Ending::new(report.to_text(&settings.style), report.exit_status()))
+        }
+        _ => {
+            site.warn_of_authority();
+            let (observed, plan) = unless_stopped(look_at(&site, settings), stop).await?;
+            Ok(shown(&observed, &plan, settings))
         }
     }
 }
 
+/// A plan that nobody applies, as a report or explained.
+fn shown(observed: &Observed, plan: &Plan, settings: &Settings) -> Ending {
+    warn_of(plan);
+    let Action::DryRun { output, exit_code } = settings.action else {
+        let text = explanation(observed, &settings.policy, plan, &settings.style);
+        return Ending::new(text, ExitStatus::Success);
+    };
+    let report = Report::of_plan(plan, settings.directory_url());
+    let status = if exit_code {
+        report.finding()
+    } else {
+        report.exit_status()
+    };
+    Ending::new(print(&report, output, settings), status)
+}
+
 /// The flow: observe, plan, lock, observe and plan again, apply, report.
-async fn run_once(settings: &Settings, stop: &Stop) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
-    let site = unless_stopped(Site::open(settings), stop).await?;
+async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
     let (_, plan) = unless_stopped(look_at(&site, settings), stop).await?;
     warn_of(&plan);
     if plan.is_idle() {
@@ -153,12 +184,11 @@ async fn tell(events: &[Event], world: &World) {
 }
 
 /// The same flow with a plan that has nothing but the sweep.
-async fn clean(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
+async fn clean(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
     let look = async |site: &Site| {
         let observed = observe::leftovers(&site.cluster, &site.home).await?;
         anyhow::Ok(plan(&observed, &settings.policy).only_sweep())
     };
-    let site = unless_stopped(Site::open(settings), stop).await?;
     let plan = unless_stopped(look(&site), stop).await?;
     if plan.is_idle() {
         return Ok(Report::of_plan(&plan, None));
@@ -173,21 +203,7 @@ async fn clean(settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
         .await
 }
 
-/// Observes and plans, wherever the objects come from.
-async fn look(settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
-    match &settings.source {
-        Source::Cluster => {
-            let site = Site::open(settings).await?;
-            site.warn_of_authority();
-            look_at(&site, settings).await
-        }
-        Source::Files { paths, recursive } => {
-            let manifests = adapters::manifests::read(paths, *recursive)?;
-            decided(observe::of_manifests(manifests), settings)
-        }
-    }
-}
-
+/// Observes and plans.
 async fn look_at(site: &Site, settings: &Settings) -> anyhow::Result<(Observed, Plan)> {
     let observed = observe::of_cluster(site, &settings.policy).await?;
     decided(observed, settings)

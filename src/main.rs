@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use env_logger::fmt::Formatter;
 use kube_lego_once::cli::{Cli, LogFormat, Logging};
 use kube_lego_once::decide::report::ExitStatus;
@@ -30,7 +29,6 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
-    let settings = cli.into_settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -38,7 +36,7 @@ fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
     let ending = runtime.block_on(async {
         let (stopper, stop) = Stop::pair();
         tokio::spawn(listen_for_signals(stopper));
-        kube_lego_once::run(&settings, &stop).await
+        kube_lego_once::run(&cli, &stop).await
     })?;
     if let Some(error) = &ending.unfinished {
         say(json, &problem::one_line(error), problem::hint(error));

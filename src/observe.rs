@@ -41,6 +41,7 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
         cluster,
         home,
         authority,
+        ..
     } = site;
     let mut observed = leftovers(cluster, home).await?;
     let (ingresses, classes, terminating, ledger) = futures::join!(

@@ -1,7 +1,7 @@
 //! What an error says on one line, and what a person can do about it.
 
 use crate::adapters::acme::AcmeError;
-use crate::adapters::cluster::{ClusterError, ConnectError, LeaseError, PresentError};
+use crate::adapters::cluster::{ClusterError, ConnectError, LeaseError, PresentError, SolverError};
 use crate::adapters::manifests::ManifestError;
 use crate::adapters::responder::ResponderError;
 use crate::decide::observed::Unread;
@@ -50,7 +50,12 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             .or_else(|| cause.downcast_ref::<ConnectError>().and_then(ConnectError::hint))
             .or_else(|| cause.downcast_ref::<ClusterError>().and_then(ClusterError::hint))
             .or_else(|| cause.downcast_ref::<LeaseError>().and_then(LeaseError::hint))
-            .or_else(|| cause.downcast_ref::<PresentError>().and_then(PresentError::hint))
+            .or_else(|| {
+                cause
+                    .downcast_ref::<PresentError>()
+                    .and_then(|error| error.cause.hint())
+            })
+            .or_else(|| cause.downcast_ref::<SolverError>().and_then(SolverError::hint))
             .or_else(|| cause.downcast_ref::<ResponderError>().and_then(ResponderError::hint))
             .or_else(|| cause.downcast_ref::<AcmeError>().and_then(AcmeError::hint))
             .or_else(|| cause.downcast_ref::<ManifestError>().and_then(ManifestError::hint))

@@ -8,6 +8,7 @@ pub mod explanation;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod inspection;
+pub mod installation;
 pub mod ledger;
 pub mod name;
 pub mod observed;
@@ -16,6 +17,7 @@ pub mod policy;
 pub mod report;
 pub mod route;
 pub mod selection;
+pub mod solver;
 mod table;
 pub mod text;
 pub mod validity;

@@ -350,4 +350,6 @@ pub enum LeftoverKind {
     EndpointSlice,
     /// `v1`.
     Endpoints,
+    /// `v1`: the solver Pod.
+    Pod,
 }

@@ -16,6 +16,8 @@ use super::observed::{CHALLENGE_PATH, IngressClass};
 pub const RUN_HEADER: &str = "kube-lego-once-run";
 /// The Service, its EndpointSlice and Endpoints, and the first part of every challenge Ingress's name.
 pub const CHALLENGE_NAME: &str = "kube-lego-once";
+/// The label by which the Job controller marks the Pods of a Job.
+pub const JOB_LABEL: &str = "batch.kubernetes.io/controller-uid";
 /// The port of the challenge Service.
 pub const SERVICE_PORT: u16 = 80;
 /// Rules in one challenge Ingress. At about 300 bytes each an Ingress stays well under what etcd takes (1.5 MiB).
@@ -140,10 +142,10 @@ pub struct Route {
 pub enum Backend {
     /// A host outside of the cluster, by address: a Service without selector, and a slice that holds this one.
     Address(IpAddr, u16),
-    /// A Pod of a Job. The Service selects it, so that it points nowhere once the Pod is gone, never at a stranger with the same address.
-    Job {
-        /// The value of the Pod's label `batch.kubernetes.io/controller-uid`, which the Job controller set.
-        controller_uid: String,
+    /// A Pod. The Service selects it, so that it points nowhere once the Pod is gone, never at a stranger with the same address.
+    Pod {
+        /// A label that no other Pod has, and its value.
+        label: (&'static str, String),
         /// The responder's port.
         port: u16,
     },
@@ -173,7 +175,7 @@ pub struct Home {
 }
 
 impl Home {
-    fn metadata(&self, name: String) -> ObjectMeta {
+    pub(super) fn metadata(&self, name: String) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.namespace.clone()),
@@ -191,13 +193,10 @@ impl Home {
 pub fn backend_objects(home: &Home, backend: &Backend) -> BackendObjects {
     let (selector, port) = match backend {
         Backend::Address(_, port) => (None, *port),
-        Backend::Job { controller_uid, port } => (
-            Some(BTreeMap::from([(
-                "batch.kubernetes.io/controller-uid".to_owned(),
-                controller_uid.clone(),
-            )])),
-            *port,
-        ),
+        Backend::Pod {
+            label: (name, value),
+            port,
+        } => (Some(BTreeMap::from([((*name).to_owned(), value.clone())])), *port),
     };
     let service = core::Service {
         metadata: home.metadata(CHALLENGE_NAME.to_owned()),
@@ -524,17 +523,17 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_selected_and_an_address_is_written_down() {
-        let job = backend_objects(
+    fn a_pod_is_selected_and_an_address_is_written_down() {
+        let pod = backend_objects(
             &home(),
-            &Backend::Job {
-                controller_uid: "u".into(),
+            &Backend::Pod {
+                label: (JOB_LABEL, "u".into()),
                 port: 8080,
             },
         );
-        let selector = job.service.spec.and_then(|spec| spec.selector).expect("a selector");
-        assert_eq!(selector["batch.kubernetes.io/controller-uid"], "u");
-        assert!(job.endpoint_slice.is_none() && job.endpoints.is_none());
+        let selector = pod.service.spec.and_then(|spec| spec.selector).expect("a selector");
+        assert_eq!(selector[JOB_LABEL], "u");
+        assert!(pod.endpoint_slice.is_none() && pod.endpoints.is_none());
         let address = backend_objects(
             &home(),
             &Backend::Address("192.0.2.1".parse().expect("an address"), 8080),

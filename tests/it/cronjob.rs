@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::end_to_end::https;
 use crate::scene::{Scene, cluster, cronjob, has_nodes, image, kubectl};
 
-/// The shipped CronJob in a scene's home namespace, with the two values set, and what a private authority needs.
-fn install(scene: &Scene) {
+/// The shipped CronJob in a home namespace, with the two values set, and what a private authority and `more` need.
+pub fn manifests(scene: &Scene, home: &str, more: &[(&str, &str)]) -> String {
     let mut cronjob = cronjob();
-    cronjob["metadata"]["namespace"] = json!(scene.home);
+    cronjob["metadata"]["namespace"] = json!(home);
     let pod = &mut cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"];
     pod["volumes"] = json!([{"name": "authority", "configMap": {"name": "authority"}}]);
     let container = &mut pod["containers"][0];
@@ -21,26 +21,32 @@ fn install(scene: &Scene) {
     container["volumeMounts"] = json!([{"name": "authority", "mountPath": "/authority"}]);
     let environment = container["env"].as_array_mut().expect("variables");
     environment.retain(|variable| variable["name"] != "KUBE_LEGO_ONCE_DIRECTORY");
-    for (name, value) in [
-        ("DIRECTORY", scene.pebble.directory.clone()),
-        ("CA_BUNDLE", "/authority/ca.pem".into()),
-        ("PROFILE", "default".into()),
-        ("ANNOTATION", scene.annotation.clone()),
-        ("PROBE_HTTP_PORT", cluster()["http_port"].to_string()),
-        ("PROBE_HTTPS_PORT", cluster()["https_port"].to_string()),
-    ] {
+    let (http_port, https_port) = (cluster()["http_port"].to_string(), cluster()["https_port"].to_string());
+    let always = [
+        ("DIRECTORY", scene.pebble.directory.as_str()),
+        ("CA_BUNDLE", "/authority/ca.pem"),
+        ("PROFILE", "default"),
+        ("PROBE_HTTP_PORT", &http_port),
+        ("PROBE_HTTPS_PORT", &https_port),
+    ];
+    for (name, value) in always.iter().chain(more) {
         environment.push(json!({"name": format!("KUBE_LEGO_ONCE_{name}"), "value": value}));
     }
     let authority = fs::read_to_string(scene.pebble.authority_file()).expect("the authority's file");
     let config = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority", "namespace": scene.home},
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority", "namespace": home},
         "data": {"ca.pem": authority},
     });
-    scene.apply(&format!("{config}\n---\n{cronjob}\n"));
+    format!("{config}\n---\n{cronjob}\n")
+}
+
+/// The same in a scene's home namespace, for its Ingresses.
+pub fn install(scene: &Scene) {
+    scene.apply(&manifests(scene, &scene.home, &[("ANNOTATION", &scene.annotation)]));
 }
 
 /// `kubectl create job --from`, as the README says.
-fn start(scene: &Scene, name: &str) {
+pub fn start(scene: &Scene, name: &str) {
     kubectl(
         &[
             "create",

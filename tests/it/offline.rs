@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Parser as _;
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::checks::Reason;
 use kube_lego_once::problem;
@@ -108,15 +107,12 @@ fn dry_run(file: &Path, flags: &str) -> Result<Value, String> {
         arguments.extend(["--directory", DIRECTORY]);
     }
     arguments.extend(flags.split_whitespace().filter(|flag| *flag != "--directory="));
-    let settings = Cli::try_parse_from(arguments)
-        .map_err(|error| error.to_string())?
-        .into_settings()
-        .map_err(|error| error.to_string())?;
+    let cli = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
     let (_stopper, stop) = Stop::pair();
-    match runtime.block_on(kube_lego_once::run(&settings, &stop)) {
+    match runtime.block_on(kube_lego_once::run(&cli, &stop)) {
         Ok(ending) => Ok(serde_json::from_str(&ending.text).expect("JSON")),
         Err(error) => Err(match problem::hint(&error) {
             Some(hint) => format!("{} (hint: {hint})", problem::one_line(&error)),

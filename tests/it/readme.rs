@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use clap::Parser as _;
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::checks::Reason;
 

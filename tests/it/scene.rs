@@ -177,26 +177,8 @@ impl Scene {
     /// Makes a namespace of this test's, with the test cluster's web server as Service `web`.
     pub fn namespace(&self, suffix: &str) -> String {
         let namespace = format!("{}-{suffix}", self.name);
-        let (address, port) = state("web").rsplit_once(':').expect("address and port");
-        self.apply(&format!(
-            "
-apiVersion: v1
-kind: Namespace
-metadata: {{name: {namespace}}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: {namespace}}}
-spec: {{ports: [{{name: http, port: 80, targetPort: {port}}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: web, namespace: {namespace}, labels: {{kubernetes.io/service-name: web}}}}
-addressType: IPv4
-endpoints: [{{addresses: [{address}]}}]
-ports: [{{name: http, port: {port}, protocol: TCP}}]
-"
-        ));
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        self.apply(&format!("{object}\n---\n{}", web(&namespace)));
         namespace
     }
 
@@ -345,6 +327,26 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
         assert_eq!(holder, "", "the Lease is held");
     }
+}
+
+/// The test cluster's web server, as Service `web` of a namespace.
+pub fn web(namespace: &str) -> String {
+    let (address, port) = state("web").rsplit_once(':').expect("address and port");
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: {namespace}}}
+spec: {{ports: [{{name: http, port: 80, targetPort: {port}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web, namespace: {namespace}, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{address}]}}]
+ports: [{{name: http, port: {port}, protocol: TCP}}]
+"
+    )
 }
 
 /// The two roles of `rbac.yaml` without one verb on one resource.

@@ -24,11 +24,12 @@ use super::error::Cause;
 use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// In the order in which they go: first what routes, then what it routes to.
-const KINDS: [LeftoverKind; 4] = [
+const KINDS: [LeftoverKind; 5] = [
     LeftoverKind::Ingress,
     LeftoverKind::Service,
     LeftoverKind::EndpointSlice,
     LeftoverKind::Endpoints,
+    LeftoverKind::Pod,
 ];
 /// Looks at what is left while withdrawing.
 const WITHDRAW_ROUNDS: usize = 40;
@@ -80,12 +81,12 @@ pub enum PresentCause {
     Cluster(#[from] ClusterError),
 }
 
-impl PresentError {
+impl PresentCause {
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
-        match &self.cause {
-            PresentCause::Taken { command, .. } => Some(format!("`{command}` removes it")),
-            PresentCause::Cluster(error) => error.hint(),
+        match self {
+            Self::Taken { command, .. } => Some(format!("`{command}` removes it")),
+            Self::Cluster(error) => error.hint(),
         }
     }
 }
@@ -109,10 +110,14 @@ impl Cluster {
     /// Deletes this very object. That it is gone, or that another one has its name now, is success.
     pub async fn delete_leftover(&self, leftover: &Leftover) -> Result<(), ClusterError> {
         let target = target(leftover.kind, &leftover.namespace).named(&leftover.name);
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: Some(leftover.uid.clone()),
-            resource_version: None,
-        });
+        let params = DeleteParams {
+            // A solver has nothing to finish, and a node that is gone would never say that it has.
+            grace_period_seconds: (leftover.kind == LeftoverKind::Pod).then_some(0),
+            ..DeleteParams::background().preconditions(Preconditions {
+                uid: Some(leftover.uid.clone()),
+                resource_version: None,
+            })
+        };
         let request = target.request().delete(&leftover.name, &params);
         match self.call_text(Verb::Delete, &target, request).await {
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
@@ -213,7 +218,7 @@ impl Cluster {
     }
 
     /// Creates one object under a name that is ours or free.
-    async fn make<K: Resource<DynamicType = ()> + Serialize>(
+    pub(super) async fn make<K: Resource<DynamicType = ()> + Serialize>(
         &self,
         kind: LeftoverKind,
         home: &Home,
@@ -339,6 +344,7 @@ fn target(kind: LeftoverKind, namespace: &str) -> Target {
         LeftoverKind::Service => Target::of::<core::Service>(namespace, None),
         LeftoverKind::EndpointSlice => Target::of::<EndpointSlice>(namespace, None),
         LeftoverKind::Endpoints => Target::of::<core::Endpoints>(namespace, None),
+        LeftoverKind::Pod => Target::of::<core::Pod>(namespace, None),
     }
 }
 
@@ -398,6 +404,7 @@ mod tests {
 
     use super::super::testing::{Reply, Seen, Server, script, serve, status};
     use super::*;
+    use crate::decide::route::JOB_LABEL;
 
     const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/home/ingresses";
 
@@ -414,8 +421,8 @@ mod tests {
     }
 
     fn job() -> Backend {
-        Backend::Job {
-            controller_uid: "j".into(),
+        Backend::Pod {
+            label: (JOB_LABEL, "j".into()),
             port: 8080,
         }
     }
@@ -564,7 +571,7 @@ mod tests {
                 .starts_with("could not create Ingress `home/kube-lego-once-nginx`"),
             "{error}"
         );
-        assert!(error.hint().expect("a hint").contains("kubectl auth can-i"));
+        assert!(error.cause.hint().expect("a hint").contains("kubectl auth can-i"));
         server.finish().await;
     }
 
@@ -583,7 +590,7 @@ mod tests {
             let taken = json!({"path": format!("{INGRESSES}/{name}"), "collection": INGRESSES, "metadata": metadata});
             let (cluster, server, _kept) = keeper("", vec![taken]);
             let presented = cluster.present(&home(), &job(), &routes(1), &[]).await;
-            let outcome = presented.map(drop).map_err(|error| error.hint().expect("a hint"));
+            let outcome = presented.map(drop).map_err(|error| error.cause.hint().expect("a hint"));
             assert_eq!(outcome, expected.map_err(str::to_owned));
             assert_eq!(server.count("DELETE", ""), 0);
         }

@@ -6,6 +6,7 @@ mod account;
 mod call;
 mod challenge;
 mod connect;
+mod cronjob;
 mod error;
 mod events;
 mod ingresses;
@@ -15,6 +16,7 @@ mod ledger;
 #[cfg(test)]
 mod live;
 mod secrets;
+mod solver;
 #[cfg(test)]
 mod testing;
 
@@ -29,6 +31,7 @@ pub use events::Unsaid;
 pub use ingresses::Scope;
 pub use lease::{Held, LeaseError, LeaseWait};
 pub use secrets::{StoreError, Stored, TlsContent};
+pub use solver::SolverError;
 
 /// Under this name the API server records what we write (`metadata.managedFields[].manager`).
 const FIELD_MANAGER: &str = "kube-lego-once";
