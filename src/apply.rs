@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, TlsContent};
 use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
+use crate::answering::Answering;
 use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
 use crate::decide::name::{DnsName, SecretRef};
@@ -22,7 +23,8 @@ use crate::decide::route::Route;
 use crate::order;
 use crate::problem::Wrong;
 use crate::progress::Progress;
-use crate::world::{Answering, Site, World};
+use crate::site::Site;
+use crate::world::World;
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
@@ -213,7 +215,9 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     async fn solve(&self, answering: &OnceCell<Answering>) -> anyhow::Result<()> {
-        let answering = answering.get_or_try_init(|| self.world.answer(self.account)).await?;
+        let answering = answering
+            .get_or_try_init(|| Answering::start(self.world, self.account))
+            .await?;
         let refused = self.present(answering).await?;
         let prober = Prober::new(
             self.probe_settings(),

@@ -12,8 +12,10 @@
 //! | [`problem`] | what an error says, and what a person can do about it |
 //! | [`decide`] | pure: values in, values out; [`decide::plan`] is the only place that decides (I1) |
 //! | [`adapters`] | the outside: the cluster, the authority, the responder, the probe; none uses another |
+//! | [`site`] | what is looked at: the cluster, what its CronJob says, the authority |
 //! | [`observe`] | brings together what a plan is made from |
 //! | [`world`] | what a run works with, and how it learns that it is to stop |
+//! | [`answering`] | who answers the challenges: this process, or a Pod |
 //! | [`apply`], [`order`] | where decisions meet the outside: the batch, and one certificate of it |
 //! | [`progress`] | how far the batch is, for whoever looks on |
 //!
@@ -38,8 +40,10 @@ pub mod decide;
 pub mod adapters;
 
 pub mod observe;
+pub mod site;
 pub mod world;
 
+pub mod answering;
 pub mod apply;
 pub mod order;
 pub mod progress;
@@ -52,7 +56,8 @@ use decide::observed::Observed;
 use decide::plan::{Plan, plan};
 use decide::report::{ExitStatus, Report};
 use problem::Wrong;
-use world::{Site, Stop, World};
+use site::Site;
+use world::{Stop, World};
 
 /// What the program ends with.
 #[derive(Debug)]

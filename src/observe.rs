@@ -12,7 +12,7 @@ use crate::decide::name::SecretRef;
 use crate::decide::observed::{Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
 use crate::decide::policy::Policy;
-use crate::world::Site;
+use crate::site::Site;
 
 /// Renewal windows that are asked for at the same time.
 const CONCURRENT_WINDOWS: usize = 8;

@@ -1,6 +1,6 @@
 //! What a run works with, and how it learns that it is to stop.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -9,20 +9,16 @@ use futures::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::watch;
 
-use crate::adapters::acme::{Account, AcmeError, Authority, AuthoritySettings};
-use crate::adapters::cluster::{Cluster, ClusterError, ConnectSettings, Held, LeaseWait, in_cluster_namespace};
-use crate::adapters::responder::Responder;
-use crate::cli::{ChallengeSettings, Cli, Inherited, Reach, Settings};
-use crate::decide::directory::{ACCOUNT_SECRET, Directory};
+use crate::adapters::acme::Account;
+use crate::adapters::cluster::{Held, LeaseWait};
+use crate::cli::{ChallengeSettings, Reach, Settings};
+use crate::decide::directory::Directory;
 use crate::decide::inspection::Marker;
-use crate::decide::installation::{CRONJOB, Installation};
-use crate::decide::name::{RUN_LABEL, RunId};
-use crate::decide::route::{Backend, Home, JOB_LABEL};
-use crate::decide::solver::{SOLVER_PORT, Template, solver_pod};
-use crate::problem::{self, Wrong};
+use crate::decide::name::RunId;
+use crate::decide::route::Home;
+use crate::problem::Wrong;
+use crate::site::Site;
 
-/// The home namespace where nothing says another.
-const DEFAULT_HOME: &str = "kube-lego";
 /// How long another run may hold the Lease until this one gives up.
 const LEASE_WAIT: Duration = Duration::from_secs(600);
 /// What a stopped run may still take for what it has begun: a certificate between finalize and store.
@@ -68,127 +64,6 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
-}
-
-/// What is looked at: a cluster, and the authority whose suggestions count.
-pub struct Site {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// The home namespace.
-    pub home: String,
-    /// The authority, as far as it is named. That it cannot be reached matters only where something is due.
-    pub authority: Option<Result<Authority, AcmeError>>,
-    /// Why no CronJob's options are among the settings, where it was asked for them.
-    pub no_cronjob: Option<String>,
-}
-
-impl Site {
-    /// Finds the cluster as kubectl would, lets its CronJob say what was not typed, and asks the authority for its directory.
-    ///
-    /// # Errors
-    /// Where there is no cluster, or not the one that was named, or the CronJob's options are of no use here.
-    pub async fn open(cli: &Cli, mut settings: Settings) -> anyhow::Result<(Self, Settings)> {
-        let connect = ConnectSettings {
-            kubeconfig: settings.kubeconfig.clone(),
-            context: settings.context.clone(),
-        };
-        let cluster = Cluster::connect(&connect).await?;
-        let home = settings
-            .home_namespace
-            .clone()
-            .or_else(in_cluster_namespace)
-            .unwrap_or_else(|| DEFAULT_HOME.to_owned());
-        let mut no_cronjob = None;
-        if settings.follow_the_cronjob() {
-            match cluster.read_installation(&home).await {
-                Ok(Some(installation)) => settings = follow(cli, &cluster, &home, &installation).await?,
-                Ok(None) => no_cronjob = Some(format!("there is no CronJob `{home}/{CRONJOB}` to follow")),
-                // Who may do less than look at it can still say all of it.
-                Err(error) if error.is_forbidden() => no_cronjob = Some(unread(&error)),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let authority = match &settings.authority {
-            Some(authority) => Some(reach(authority, &home).await),
-            None => None,
-        };
-        let site = Self {
-            cluster,
-            home,
-            authority,
-            no_cronjob,
-        };
-        Ok((site, settings))
-    }
-
-    /// Where nothing is ordered, an authority that cannot be reached is no more than worth knowing.
-    pub fn warn_of_authority(&self) {
-        if let Some(Err(error)) = &self.authority {
-            log::warn!("the authority was not asked for renewal information: {error}");
-        }
-    }
-}
-
-fn unread(error: &ClusterError) -> String {
-    let why = error.to_string();
-    log::warn!("{why}; so its options are not among those of this run");
-    why
-}
-
-/// The settings of a run that does what the CronJob's would, but for what was typed.
-async fn follow(cli: &Cli, cluster: &Cluster, home: &str, installation: &Installation) -> anyhow::Result<Settings> {
-    let cronjob = &installation.name;
-    let mut inherited = cli.inherit(installation)?;
-    let mut missing = None;
-    for path in std::mem::take(&mut inherited.paths) {
-        match cluster.read_file_of(home, installation, &path).await? {
-            Some(content) => drop(inherited.files.insert(path, content)),
-            None => missing = Some(path),
-        }
-    }
-    let settings = cli.settings_with(&inherited).map_err(|error| Wrong {
-        what: format!("follow CronJob `{cronjob}`: {}", problem::one_line(&error)),
-        hint: match missing {
-            Some(path) => Some(format!(
-                "`{}` is a file of its Pod, in no ConfigMap or Secret: name a copy of this machine by the same flag",
-                path.display()
-            )),
-            None => problem::hint(&error).or_else(|| Some("the same flag here overrides it".into())),
-        },
-    })?;
-    for note in &inherited.notes {
-        log::warn!("{note}");
-    }
-    log::info!("from CronJob `{cronjob}`: {}", taken(&inherited, &settings));
-    Ok(settings)
-}
-
-fn taken(inherited: &Inherited, settings: &Settings) -> String {
-    let mut taken: Vec<String> = inherited.flags.iter().map(|flag| format!("`{flag}`")).collect();
-    if let Reach::Solver(template) = &settings.challenge.reach
-        && let Some(image) = template.image()
-        && inherited.template.image() == Some(image)
-    {
-        taken.push(format!("image `{image}`"));
-    }
-    match taken.as_slice() {
-        [] => "nothing".to_owned(),
-        taken => taken.join(", "),
-    }
-}
-
-async fn reach(settings: &AuthoritySettings, home: &str) -> Result<Authority, AcmeError> {
-    let account_entry = format!(
-        "`{}` from Secret `{home}/{ACCOUNT_SECRET}`",
-        settings.directory.account_key()
-    );
-    let authority = Authority::reach(AuthoritySettings {
-        account_entry,
-        ..settings.clone()
-    })
-    .await?;
-    authority.check_profile()?;
-    Ok(authority)
 }
 
 /// What a run works with.
@@ -313,74 +188,10 @@ impl World {
             owner: self.challenge.owner.clone().map(|(name, uid)| pod(name, uid)),
         }
     }
-
-    /// Starts answering for this account, here or in a Pod.
-    ///
-    /// It may be dropped at any time: what it made goes with the other objects of the run.
-    ///
-    /// # Errors
-    /// Where nobody answers then.
-    pub async fn answer(&self, account: &Account) -> anyhow::Result<Answering> {
-        let home = self.home();
-        let listen = self.challenge.listen;
-        let here = || Responder::start(listen, account.thumbprint(), &self.run);
-        let at = |responder: Responder, backend: Backend| Answering {
-            home: home.clone(),
-            backend,
-            responder: Some(responder),
-        };
-        match &self.challenge.reach {
-            Reach::Address(address) => {
-                let responder = here()?;
-                let backend = Backend::Address(*address, responder.port());
-                Ok(at(responder, backend))
-            }
-            Reach::Job { controller_uid } => {
-                let responder = here()?;
-                let label = (JOB_LABEL, controller_uid.clone());
-                let port = responder.port();
-                Ok(at(responder, Backend::Pod { label, port }))
-            }
-            Reach::Solver(template) => self.answer_from_a_pod(template, account, home).await,
-            Reach::Unknown => anyhow::bail!("nothing says how challenges can be answered"),
-        }
-    }
-
-    async fn answer_from_a_pod(&self, template: &Template, account: &Account, home: Home) -> anyhow::Result<Answering> {
-        // A port of the system's choice would have to be asked for.
-        let port = Some(self.challenge.listen.port())
-            .filter(|port| *port != 0)
-            .unwrap_or(SOLVER_PORT);
-        let listen = SocketAddr::new(self.challenge.listen.ip(), port).to_string();
-        let solver = solver_pod(&home, template, account.thumbprint(), &listen);
-        let uid = self.site.cluster.start_solver(&home, &solver).await?;
-        let name = solver.metadata.name.unwrap_or_default();
-        log::info!("Pod `{}/{name}` answers the challenges", home.namespace);
-        Ok(Answering {
-            backend: Backend::Pod {
-                label: (RUN_LABEL, home.run.to_string()),
-                port,
-            },
-            home: Home {
-                owner: Some(pod(name, uid)),
-                ..home
-            },
-            responder: None,
-        })
-    }
 }
 
-/// Somebody who answers challenges, and how the cluster gets there.
-pub struct Answering {
-    /// Whose the objects are that lead there.
-    pub home: Home,
-    /// Where they lead.
-    pub backend: Backend,
-    /// It answers as long as this is kept, where it is not a Pod.
-    pub responder: Option<Responder>,
-}
-
-fn pod(name: String, uid: String) -> OwnerReference {
+/// A Pod as the owner of objects.
+pub fn pod(name: String, uid: String) -> OwnerReference {
     OwnerReference {
         api_version: "v1".into(),
         kind: "Pod".into(),

@@ -15,7 +15,10 @@ use crate::decide::policy::TLS_ACME;
 use crate::decide::selection::LabelSelector;
 
 const EXAMPLES: &str = "\
+Options that are not given are those of CronJob kube-lego-once in the home namespace, where there is one.
+
 Examples:
+  kube-lego-once run                                     what the CronJob would do, at once
   kube-lego-once run --dry-run                           what is due in the cluster of the current context
   kube-lego-once run --directory letsencrypt-staging --advertise-address 192.0.2.10
   kube-lego-once run --dry-run -f manifests -R --exit-code
