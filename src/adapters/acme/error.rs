@@ -5,7 +5,7 @@ use std::fmt;
 use http::{StatusCode, Uri};
 use jiff::Timestamp;
 
-use super::http::Exchange;
+use super::exchange::Exchange;
 
 /// An operation at an authority that failed.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,6 @@
 //! A deadline and a size bound for each exchange, roots of trust that do not come from the file system, a proxy,
 //! and the facts that the library drops: status and Retry-After.
 
-use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -27,6 +26,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::error::{Cause, one_line};
+use super::exchange::{Exchange, remember};
 
 /// For one request and its whole answer, connecting included.
 const REQUEST_SECONDS: u64 = 30;
@@ -101,37 +101,6 @@ struct Proxied {
 pub(super) struct Answer {
     pub(super) parts: response::Parts,
     pub(super) body: Bytes,
-}
-
-/// What an exchange said beside its body: the library passes neither on.
-#[derive(Clone, Debug)]
-pub(super) struct Exchange {
-    pub(super) status: StatusCode,
-    pub(super) retry_after: Option<Timestamp>,
-}
-
-tokio::task_local! {
-    /// The last exchange of the call that this task is in. Orders share one client and run at the same time, so a slot in the client would mix them up.
-    static LAST: RefCell<Option<Exchange>>;
-}
-
-/// Runs a call of the library, and keeps the last exchange that it made.
-pub(super) async fn watched<T>(call: impl Future<Output = T>) -> (T, Option<Exchange>) {
-    LAST.scope(RefCell::new(None), async {
-        let output = call.await;
-        (output, last())
-    })
-    .await
-}
-
-/// The last exchange, inside of [`watched`].
-pub(super) fn last() -> Option<Exchange> {
-    LAST.try_with(|slot| slot.borrow().clone()).ok().flatten()
-}
-
-fn remember(exchange: Option<Exchange>) {
-    // Outside of a watched call nobody asks.
-    let _ = LAST.try_with(|slot| *slot.borrow_mut() = exchange);
 }
 
 impl Http {

@@ -29,7 +29,7 @@ macro_rules! call {
         let mut round = 0;
         loop {
             round += 1;
-            let called = $crate::adapters::acme::http::watched($attempt).await;
+            let called = $crate::adapters::acme::exchange::watched($attempt).await;
             if let Some(result) = $caller.judge(round, $operation, $url, called) {
                 break result;
             }
@@ -39,6 +39,7 @@ macro_rules! call {
 
 mod directory;
 mod error;
+mod exchange;
 mod http;
 mod order;
 
@@ -48,7 +49,8 @@ pub use order::{Order, OrderState};
 
 use directory::DirectoryFacts;
 use error::listed;
-use http::{Exchange, Http};
+use exchange::Exchange;
+use http::Http;
 
 /// The library repeats a refused nonce twice by itself; Pebble refuses 5 % of all on purpose, and RFC 8555 section 6.5
 /// sets no bound. Ten rounds of three: with every second nonce refused, one call in 10^9 still fails.

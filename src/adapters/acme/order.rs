@@ -7,7 +7,8 @@ use library::{AuthorizationStatus, ChallengeStatus, ChallengeType, OrderStatus};
 use tokio::time::Instant;
 
 use super::error::{AcmeError, Cause, HostProblem, Problem, listed};
-use super::{Caller, Patience, http};
+use super::exchange::{self, Exchange};
+use super::{Caller, Patience};
 
 /// The states of an order (RFC 8555 section 7.1.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,10 +227,10 @@ impl Order {
         AcmeError::new(operation, &self.url, Cause::Waiting(state))
     }
 
-    async fn refresh(&mut self, operation: &str) -> Result<Option<http::Exchange>, AcmeError> {
+    async fn refresh(&mut self, operation: &str) -> Result<Option<Exchange>, AcmeError> {
         call!(self.caller, operation, &self.url, async {
             self.inner.refresh().await?;
-            Ok(http::last())
+            Ok(exchange::last())
         })
     }
 
@@ -285,7 +286,7 @@ async fn answer_one(
     match challenge.set_ready().await {
         Ok(()) => Ok(None),
         // A success whose challenge has an error: an authority that validates while one waits (step-ca).
-        Err(library::Error::Api(problem)) if http::last().is_some_and(|exchange| exchange.status.is_success()) => {
+        Err(library::Error::Api(problem)) if exchange::last().is_some_and(|exchange| exchange.status.is_success()) => {
             Ok(Some(Problem::new(&problem).of_host(&host)))
         }
         Err(error) => Err(error),

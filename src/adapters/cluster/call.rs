@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::Resource;
 use kube::api::ListParams;
-use kube::core::Request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::error::{Cause, ClusterError, cause};
+use super::target::{Target, Verb};
 
 /// For one call with all its retries: kube repeats what was answered with 429, 503 or 504.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -21,96 +20,6 @@ const PAGE_SIZE: u32 = 500;
 const PAGES_LIMIT: usize = 10_000;
 /// How often a list is begun anew because its continue token became too old.
 const RESTARTS_LIMIT: usize = 3;
-
-/// What is done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Get,
-    List,
-    Create,
-    Update,
-    Patch,
-    Delete,
-}
-
-impl Verb {
-    /// The verb as RBAC has it, <https://kubernetes.io/docs/reference/access-authn-authz/authorization/>.
-    pub(super) fn rbac(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Patch => "patch",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-/// What a call is about: enough to ask for it, to name it in an error, and to say which right it needs.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) kind: String,
-    plural: String,
-    group: String,
-    path: String,
-    pub(super) namespace: Option<String>,
-    name: Option<String>,
-}
-
-impl Target {
-    pub(super) fn of<K: Resource<DynamicType = ()>>(namespace: Option<&str>, name: Option<&str>) -> Self {
-        Self {
-            kind: K::kind(&()).into_owned(),
-            plural: K::plural(&()).into_owned(),
-            group: K::group(&()).into_owned(),
-            path: K::url_path(&(), namespace),
-            namespace: namespace.map(str::to_owned),
-            name: name.map(str::to_owned),
-        }
-    }
-
-    /// The same collection's object of this name.
-    pub(super) fn named(&self, name: &str) -> Self {
-        Self {
-            name: Some(name.to_owned()),
-            ..self.clone()
-        }
-    }
-
-    pub(super) fn request(&self) -> Request {
-        Request::new(self.path.clone())
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
-
-    /// The resource as `kubectl auth can-i` takes it.
-    pub(super) fn resource(&self) -> String {
-        match self.group.as_str() {
-            "" => self.plural.clone(),
-            group => format!("{}.{group}", self.plural),
-        }
-    }
-
-    /// The kind in the plural, for sentences.
-    pub(super) fn kinds(&self) -> String {
-        match self.kind.as_str() {
-            kind if kind.ends_with("ints") => kind.to_owned(),
-            kind if kind.ends_with("ss") => format!("{kind}es"),
-            kind => format!("{kind}s"),
-        }
-    }
-
-    pub(super) fn object(&self) -> Option<String> {
-        let name = self.name.as_deref()?;
-        Some(match &self.namespace {
-            Some(namespace) => format!("{namespace}/{name}"),
-            None => name.to_owned(),
-        })
-    }
-}
 
 /// A built request, or why there is none.
 pub(super) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;

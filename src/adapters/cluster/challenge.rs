@@ -19,8 +19,8 @@ use crate::decide::route::{
     Backend, CHALLENGE_NAME, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name,
 };
 
-use super::call::{Target, Verb};
 use super::error::Cause;
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// In the order in which they go: first what routes, then what it routes to.

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::decide::installation::{CRONJOB, Installation, KeptFile};
 
-use super::call::{Target, Verb};
 use super::error::Cause;
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError};
 
 impl Cluster {

@@ -9,7 +9,7 @@ use kube::core::Status;
 
 use crate::decide::observed::Unread;
 
-use super::call::{Target, Verb};
+use super::target::{Target, Verb};
 
 /// A call to the API server that failed: what was tried, on what, and why it failed.
 ///

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::decide::events::Event;
 use crate::decide::name::RunId;
 
-use super::call::{Target, Verb};
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
 
 /// What all Events of a run may take, also of one that was told to stop.

@@ -8,7 +8,7 @@ use kube::core::PartialObjectMeta;
 
 use crate::decide::observed::{Ingress, IngressClass};
 
-use super::call::Target;
+use super::target::Target;
 use super::{Cluster, ClusterError};
 
 /// Where to look.

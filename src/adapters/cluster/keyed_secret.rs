@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::decide::observed::Read;
 
-use super::call::{Target, Verb};
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
 
 /// Whether a write is done, or everything but its last step (`dryRun=All`).

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep};
 use crate::decide::name::RunId;
 use crate::decide::observed::Read;
 
-use super::call::{Target, Verb};
 use super::error::Cause;
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
 
 /// The Lease's name in the home namespace.

@@ -6,9 +6,9 @@ use crate::decide::ledger::{LEDGER_SECRET, Ledger, Pending};
 use crate::decide::name::SecretRef;
 use crate::decide::observed::Read;
 
-use super::call::{Target, Verb};
 use super::error::Cause;
 use super::keyed_secret::Write;
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError};
 
 impl Cluster {

@@ -17,6 +17,7 @@ mod ledger;
 mod live;
 mod secrets;
 mod solver;
+mod target;
 #[cfg(test)]
 mod testing;
 

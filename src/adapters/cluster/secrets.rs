@@ -14,7 +14,7 @@ use crate::decide::ledger::PrivateKeyPem;
 use crate::decide::name::SecretRef;
 use crate::decide::observed::{Read, Secret, SecretVersion};
 
-use super::call::{Target, Verb};
+use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
 
 /// Secrets that are read at once.

@@ -9,8 +9,8 @@ use crate::decide::observed::LeftoverKind;
 use crate::decide::route::Home;
 use crate::decide::solver::{Standing, standing};
 
-use super::call::Target;
 use super::challenge::PresentCause;
+use super::target::Target;
 use super::{Cluster, ClusterError};
 
 /// How long a Pod may take until it runs: a node may have to pull the image, or to come up.
