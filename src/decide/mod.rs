@@ -8,6 +8,7 @@ pub mod explanation;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod inspection;
+pub mod kube_lego;
 pub mod ledger;
 pub mod name;
 pub mod observed;
