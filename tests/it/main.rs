@@ -9,6 +9,7 @@ mod cronjob;
 mod end_to_end;
 mod fuzz;
 mod manifests;
+mod migration;
 mod offline;
 mod permissions;
 mod pods;
