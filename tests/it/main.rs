@@ -20,3 +20,4 @@ mod scene;
 mod shipped;
 mod suggestions;
 mod tidy;
+mod upgrade;
