@@ -1,6 +1,6 @@
 //! What the tables of this folder's tests are written with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -50,6 +50,8 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         class: ClassName::Spec("contour".into()),
         tls: Vec::new(),
         rule_hosts: Vec::new(),
+        challenge_services: BTreeSet::new(),
+        serves_only_challenges: false,
         addresses: Vec::new(),
     }
 }

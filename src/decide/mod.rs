@@ -9,6 +9,7 @@ pub mod explanation;
 pub(crate) mod fixtures;
 pub mod inspection;
 pub mod installation;
+pub mod kube_lego;
 pub mod ledger;
 pub mod name;
 pub mod observed;

@@ -2,7 +2,7 @@
 //!
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
@@ -121,6 +121,10 @@ pub struct Ingress {
     pub tls: Vec<Tls>,
     /// The hosts of `spec.rules`, without those that serve nothing but some client's challenges.
     pub rule_hosts: Vec<String>,
+    /// The Services that paths under [`CHALLENGE_PATH`] lead to: some client's.
+    pub challenge_services: BTreeSet<String>,
+    /// Whether it serves nothing but challenges.
+    pub serves_only_challenges: bool,
     /// Addresses that a controller wrote into the status: IP addresses and host names.
     pub addresses: Vec<String>,
 }
@@ -184,6 +188,15 @@ impl From<networking::Ingress> for Ingress {
                 .filter(|rule| !serves_only_challenges(rule))
                 .filter_map(|rule| rule.host.clone())
                 .collect(),
+            challenge_services: rules
+                .iter()
+                .flat_map(paths)
+                .filter(|path| is_for_challenges(path))
+                .filter_map(|path| Some(path.backend.service.as_ref()?.name.clone()))
+                .collect(),
+            serves_only_challenges: spec.default_backend.is_none()
+                && !rules.is_empty()
+                && rules.iter().all(serves_only_challenges),
             addresses: object
                 .status
                 .and_then(|status| status.load_balancer)
@@ -198,14 +211,17 @@ impl From<networking::Ingress> for Ingress {
 
 /// A rule whose every path lies under the challenge path is some ACME client's, and owns no host.
 fn serves_only_challenges(rule: &networking::IngressRule) -> bool {
-    let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
-    !paths.is_empty()
-        && paths.iter().all(|path| {
-            path.path
-                .as_deref()
-                .and_then(|path| path.strip_prefix(CHALLENGE_PATH))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+    let paths = paths(rule);
+    !paths.is_empty() && paths.iter().all(is_for_challenges)
+}
+
+fn paths(rule: &networking::IngressRule) -> &[networking::HTTPIngressPath] {
+    rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default()
+}
+
+fn is_for_challenges(path: &networking::HTTPIngressPath) -> bool {
+    let rest = path.path.as_deref().and_then(|path| path.strip_prefix(CHALLENGE_PATH));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What a plan needs to know of a Secret: never its key.

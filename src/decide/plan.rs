@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
+use super::kube_lego;
 use super::name::{IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret};
 use super::policy::Policy;
@@ -139,6 +140,8 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
             .filter(|(ingress, _)| policy.selection.selects_namespace(&ingress.namespace))
             .map(|(ingress, value)| near_miss_note(ingress, value, policy)),
     );
+    plan.notes
+        .extend(kube_lego::notes(&observed.ingresses, &policy.selection));
     plan.notes.extend(ledger_notes(observed));
     if policy.directory.is_none() {
         plan.notes

@@ -123,6 +123,8 @@ fn ingress() -> impl Strategy<Value = Ingress> {
                 class,
                 tls,
                 rule_hosts,
+                challenge_services: BTreeSet::new(),
+                serves_only_challenges: false,
                 addresses: Vec::new(),
             },
         )
