@@ -437,7 +437,12 @@ mod tests {
                 Read::Found(secret(&good, Some("https://other.example/dir"))),
                 "Issue WrongIssuer",
             ),
-            ("a staging issuer", ours(&staging), "Issue WrongIssuer"),
+            ("whatever its own authority is called", ours(&staging), "Keep Valid"),
+            (
+                "a staging issuer, and nothing says whose",
+                Read::Found(secret(&staging, None)),
+                "Refuse ForeignSecret",
+            ),
             ("over", ours(&with_days_left(-1)), "Issue Expired"),
             ("less than a third left", ours(&with_days_left(29)), "Issue Expiring"),
             ("exactly a third left", ours(&with_days_left(30)), "Keep Valid"),
