@@ -120,8 +120,8 @@ impl FromStr for Directory {
     type Err = DirectoryProblem;
 
     fn from_str(text: &str) -> Result<Self, DirectoryProblem> {
-        let text = spelled_plainly(text.trim_end_matches('/'));
-        let text = text.as_str();
+        let typed = spelled_plainly(text);
+        let text = typed.trim_end_matches('/');
         if let Some(known) = KNOWN.iter().find(|known| known.name == text || known.url == text) {
             return Ok(Self {
                 url: known.url.into(),
@@ -142,8 +142,9 @@ impl FromStr for Directory {
             Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('@')) => {
                 Err(DirectoryProblem::Credentials)
             }
+            // With its last `/`, which may be all that leads to it.
             Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(Self {
-                url: text.into(),
+                url: typed,
                 trust: Trust::Private,
             }),
             _ => Err(DirectoryProblem::Unknown(text.into())),
@@ -199,6 +200,10 @@ mod tests {
             (
                 "https://acme-staging.api.letsencrypt.org/directory",
                 Err("use `letsencrypt-staging`"),
+            ),
+            (
+                "https://ca.internal/acme/",
+                Ok(("https://ca.internal/acme/", Trust::Private)),
             ),
             ("letsencypt", Err("neither an https URL nor one of `letsencrypt`")),
             ("http://ca.internal/dir", Err("neither")),
