@@ -128,6 +128,12 @@ async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
         }
         log::info!("removed {kind:?} `{namespace}/{name}` of run `{run}`");
     }
+    for secret in &plan.forget {
+        match site.cluster.remove_pending(&site.home, secret).await {
+            Ok(()) => log::debug!("removed an old order for `{secret}` from the ledger"),
+            Err(error) => log::warn!("remove an old order for `{secret}` from the ledger: {error}"),
+        }
+    }
     Ok(())
 }
 

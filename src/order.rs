@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::adapters::acme::{Account, AcmeError};
 use crate::adapters::cluster::{ClusterError, Held, LeaseError, StoreError, TlsContent};
 use crate::decide::checks::claims_to_remove;
-use crate::decide::inspection::{CertificateId, verify_issued};
+use crate::decide::inspection::{CertificateFacts, CertificateId, verify_issued};
 use crate::decide::ledger::{Pending, PrivateKeyPem};
 use crate::decide::plan::Decision;
 use crate::decide::report::{Failure, Outcome};
@@ -30,10 +30,71 @@ pub async fn obtain(decision: &Decision, account: &Account, held: &Held, world: 
 }
 
 async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: &World) -> Result<Outcome, Failure> {
-    let certificate = &decision.certificate;
-    let names: Vec<String> = certificate.hosts.iter().map(ToString::to_string).collect();
-    let hosts: Vec<_> = certificate.hosts.iter().cloned().collect();
+    let (mut pending, chain) = match take_up(decision, account, held).await {
+        Some(had) => had,
+        None => order_anew(decision, account, held, world).await?,
+    };
+    let facts = verify(&pending, &chain)?;
+    held.check()?;
+    let secret = &decision.certificate.secret;
+    let content = TlsContent {
+        certificate: chain,
+        key: pending.key.clone(),
+        marker: world.marker(account),
+        remove_annotations: claims_to_remove(),
+    };
+    let inspected = decision.secret.as_ref().map(|secret| &secret.version);
+    if let Err(error) = world.site.cluster.store(secret, inspected, &content).await {
+        pending.certificate = Some(content.certificate);
+        return Err(keep_in_ledger(&pending, &error, world).await);
+    }
+    // The entry is of no use any more, and harmless: the certificate is stored, so it is not failed for this.
+    if let Err(error) = world.site.cluster.remove_pending(&world.site.home, secret).await {
+        log::warn!("remove `{secret}` from the ledger: {error}");
+    }
+    Ok(Outcome::Issued {
+        not_after: facts.not_after,
+        issuer: facts.issuer,
+    })
+}
 
+/// The certificate that an earlier run left behind, or one by the order that it left (I7). Where neither can be had any
+/// more nothing is lost: the authority is asked anew.
+async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Option<(Pending, String)> {
+    let pending = decision.pending.clone().filter(|it| it.account == account.url())?;
+    let kept = pending.certificate.clone();
+    if let Some(chain) = kept.filter(|chain| verify(&pending, chain).is_ok()) {
+        return Some((pending, chain));
+    }
+    let take_up = async {
+        let key =
+            KeyPair::from_pem(&pending.key.0).map_err(|_| failure("read the key in the ledger", &"it is none"))?;
+        let request = certificate_request(&key, &pending.hosts)?;
+        let mut order = account.resume(&pending.order).await?;
+        order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
+        let deadline = Instant::now() + ISSUANCE_DEADLINE;
+        let chain = order.certificate(&request, deadline, || held.check().is_ok()).await?;
+        verify(&pending, &chain)?;
+        Ok::<_, Failure>(chain)
+    };
+    match take_up.await {
+        Ok(chain) => Some((pending, chain)),
+        Err(Failure { message, .. }) => {
+            log::info!("`{}` is ordered anew: {message}", decision.certificate.secret);
+            None
+        }
+    }
+}
+
+/// A new order, from its creation to its certificate.
+async fn order_anew(
+    decision: &Decision,
+    account: &Account,
+    held: &Held,
+    world: &World,
+) -> Result<(Pending, String), Failure> {
+    let certificate = &decision.certificate;
+    let hosts: Vec<_> = certificate.hosts.iter().cloned().collect();
     let replaces = replaced_by_account(decision, account);
     let mut order = account.order(&hosts, world.profile.as_deref(), replaces).await?;
     if let Some(why) = order.replaces_refused() {
@@ -44,16 +105,17 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
     }
     order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
 
-    let marker = world.marker(account);
-    let (key, request) = certificate_request(&names)?;
-    let mut pending = Pending {
+    let names: Vec<String> = certificate.hosts.iter().map(ToString::to_string).collect();
+    let key = KeyPair::generate().map_err(|error| failure("make a key", &error))?;
+    let request = certificate_request(&key, &names)?;
+    let pending = Pending {
         namespace: certificate.secret.namespace.clone(),
         secret: certificate.secret.name.clone(),
-        directory: marker.directory.clone(),
+        directory: world.marker(account).directory,
         account: account.url().to_owned(),
         order: order.url().to_owned(),
-        hosts: names.clone(),
-        key,
+        hosts: names,
+        key: PrivateKeyPem(key.serialize_pem()),
         certificate: None,
         at: Timestamp::now(),
     };
@@ -65,35 +127,14 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
     let chain = order
         .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
         .await?;
+    Ok((pending, chain))
+}
 
-    let facts = verify_issued(chain.as_bytes(), pending.key.0.as_bytes(), &names, Timestamp::now())
-        .map_err(|why| failure("verify what the authority issued", &why))?;
-    held.check()?;
-    let remove_annotations = claims_to_remove();
-    let content = TlsContent {
-        certificate: chain,
-        key: pending.key.clone(),
-        marker,
-        remove_annotations,
-    };
-    let inspected = decision.secret.as_ref().map(|secret| &secret.version);
-    if let Err(error) = world.site.cluster.store(&certificate.secret, inspected, &content).await {
-        pending.certificate = Some(content.certificate);
-        return Err(keep_in_ledger(&pending, &error, world).await);
-    }
-    // The entry is of no use any more, and harmless: the certificate is stored, so it is not failed for this.
-    if let Err(error) = world
-        .site
-        .cluster
-        .remove_pending(&world.site.home, &certificate.secret)
-        .await
-    {
-        log::warn!("remove `{}` from the ledger: {error}", certificate.secret);
-    }
-    Ok(Outcome::Issued {
-        not_after: facts.not_after,
-        issuer: facts.issuer,
-    })
+/// Signatures, names, key and validity, and of the leaf what a report says.
+fn verify(pending: &Pending, chain: &str) -> Result<CertificateFacts, Failure> {
+    let key = pending.key.0.as_bytes();
+    verify_issued(chain.as_bytes(), key, &pending.hosts, Timestamp::now())
+        .map_err(|why| failure("verify what the authority issued", &why))
 }
 
 /// What the new certificate replaces, where this account ordered it (RFC 9773 section 5).
@@ -102,14 +143,12 @@ fn replaced_by_account<'a>(decision: &'a Decision, account: &Account) -> Option<
     decision.replaces.as_ref().filter(|_| marker.account == account.url())
 }
 
-/// A new key, and a request for it with the names as subject alternative names and nothing else (RFC 8555 section 7.4).
-fn certificate_request(names: &[String]) -> Result<(PrivateKeyPem, Vec<u8>), Failure> {
+/// A request with the names as subject alternative names and nothing else (RFC 8555 section 7.4).
+fn certificate_request(key: &KeyPair, names: &[String]) -> Result<Vec<u8>, Failure> {
     let build = || {
-        let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = DistinguishedName::new();
-        let request = params.serialize_request(&key)?;
-        Ok::<_, rcgen::Error>((PrivateKeyPem(key.serialize_pem()), request.der().to_vec()))
+        Ok::<_, rcgen::Error>(params.serialize_request(key)?.der().to_vec())
     };
     build().map_err(|error| failure("make the certificate request", &error))
 }

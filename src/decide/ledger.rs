@@ -3,15 +3,21 @@
 //! The ledger is a Secret of the home namespace with one data key an entry: entries are written and removed by
 //! themselves, and two runs that meet there overwrite nothing of each other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::name::SecretRef;
+use super::directory::Directory;
+use super::name::{DnsName, SecretRef};
 
 /// The ledger's Secret in the home namespace.
 pub const LEDGER_SECRET: &str = "kube-lego-once-ledger";
+
+/// How long an order is worth taking up: authorities keep one about a week, and of the certificate that comes of it more than
+/// half must be left, also where it lives for six days.
+const USEFUL_FOR: SignedDuration = SignedDuration::from_hours(48);
 
 /// A private key in PEM (PKCS#8). Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +56,10 @@ pub struct Pending {
 }
 
 impl Pending {
+    fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.at) >= USEFUL_FOR
+    }
+
     /// Where the certificate goes.
     pub fn secret(&self) -> SecretRef {
         SecretRef::new(&self.namespace, &self.secret)
@@ -66,6 +76,30 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The order to take up for a certificate, instead of making another: of the same hosts, at the same directory, and not
+    /// too old.
+    pub fn order_for(
+        &self,
+        secret: &SecretRef,
+        hosts: &BTreeSet<DnsName>,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Option<&Pending> {
+        let same_hosts = |pending: &Pending| hosts.iter().map(ToString::to_string).eq(pending.hosts.iter().cloned());
+        self.pending.iter().find(|pending| {
+            pending.secret() == *secret
+                && pending.directory == directory.url()
+                && !pending.is_over(now)
+                && same_hosts(pending)
+        })
+    }
+
+    /// The certificates whose entries are of no use to anybody any more.
+    pub fn over(&self, now: Timestamp) -> Vec<SecretRef> {
+        let over = self.pending.iter().filter(|pending| pending.is_over(now));
+        over.map(Pending::secret).collect()
+    }
+
     /// The data key of a certificate's pending order.
     ///
     /// Namespaces hold no `.`, so the first one after the prefix ends the namespace. Both fit into a data key's 253 characters
@@ -133,6 +167,39 @@ mod tests {
         let ledger = Ledger::from_data([("pending.a.b", b"\"SECRET\"".as_slice())]);
         assert_eq!(ledger.unreadable.len(), 1);
         assert!(!format!("{ledger:?}").contains("SECRET"));
+    }
+
+    #[test]
+    fn an_order_is_taken_up_for_what_it_was_made_for_and_not_for_ever() {
+        let ledger = Ledger {
+            pending: vec![pending()],
+            ..Ledger::default()
+        };
+        let (secret, other) = (SecretRef::new("web", "a-tls"), SecretRef::new("shop", "a-tls"));
+        let (directory, elsewhere) = ("https://ca.example/dir", "https://other.example/dir");
+        let (soon, late) = (SignedDuration::from_hours(47), SignedDuration::from_hours(48));
+        for (what, secret, hosts, directory, after, expected) in [
+            ("the same", &secret, &["a.example"] as &[&str], directory, soon, true),
+            ("another Secret (I5)", &other, &["a.example"], directory, soon, false),
+            (
+                "more hosts",
+                &secret,
+                &["a.example", "b.example"],
+                directory,
+                soon,
+                false,
+            ),
+            ("another host", &secret, &["b.example"], directory, soon, false),
+            ("another directory", &secret, &["a.example"], elsewhere, soon, false),
+            ("too old", &secret, &["a.example"], directory, late, false),
+        ] {
+            let hosts = hosts.iter().map(|host| host.parse().expect("a name")).collect();
+            let directory = directory.parse().expect("a directory");
+            let found = ledger.order_for(secret, &hosts, &directory, Timestamp::UNIX_EPOCH + after);
+            assert_eq!(found.is_some(), expected, "{what}");
+        }
+        assert_eq!(ledger.over(Timestamp::UNIX_EPOCH + soon), []);
+        assert_eq!(ledger.over(Timestamp::UNIX_EPOCH + late), [secret]);
     }
 
     #[test]

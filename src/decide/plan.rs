@@ -6,6 +6,7 @@ use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classe
 use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
 use super::kube_lego;
+use super::ledger::Pending;
 use super::name::{IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret};
 use super::policy::Policy;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub awaited: Option<String>,
     /// The cluster's IngressClasses, where they could be read: challenge Ingresses are shaped by them.
     pub classes: Vec<IngressClass>,
+    /// Certificates whose entries in the ledger are of no use any more: they go when something is done anyway.
+    pub forget: Vec<SecretRef>,
     /// Selected names that nothing answers to.
     pub unmatched: Vec<String>,
     /// What the observation could not know, and what looks like a mistake.
@@ -52,6 +55,8 @@ pub struct Decision {
     pub renew_at: Option<Timestamp>,
     /// The certificate that a new one replaces (RFC 9773 section 5).
     pub replaces: Option<CertificateId>,
+    /// The order of a run that could not store its certificate: it is taken up before another is made (I7).
+    pub pending: Option<Pending>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
 }
@@ -115,6 +120,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         sweep: Vec::new(),
         awaited: None,
         classes: classes(observed).to_vec(),
+        forget: observed.ledger.over(observed.now),
         unmatched,
         notes: observed.notes.clone(),
     };
@@ -234,6 +240,7 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         (None, Some(due)) => (Verdict::Issue, due),
         (None, None) => (Verdict::Keep, (Reason::Valid, valid(&subject))),
     };
+    let pending = pending(&subject).filter(|_| verdict == Verdict::Issue && reason != Reason::Forced);
     let decision = Decision {
         reason,
         message,
@@ -242,7 +249,8 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
             .facts()
             .and_then(|facts| renew_at(facts, subject.window(), policy)),
         replaces: replaces(&subject),
-        notes: notes(&subject),
+        notes: notes(&subject, pending),
+        pending: pending.cloned(),
         certificate,
     };
     (verdict, decision)
@@ -289,6 +297,13 @@ fn replaces(subject: &Subject<'_>) -> Option<CertificateId> {
         .flatten()
 }
 
+fn pending<'a>(subject: &Subject<'a>) -> Option<&'a Pending> {
+    let Certificate { secret, hosts, .. } = subject.certificate;
+    let directory = subject.policy.directory.as_ref()?;
+    let ledger = &subject.observed.ledger;
+    ledger.order_for(secret, hosts, directory, subject.observed.now)
+}
+
 fn valid(subject: &Subject<'_>) -> String {
     subject.facts().map_or_else(
         || "nothing is due".into(),
@@ -300,8 +315,11 @@ fn valid(subject: &Subject<'_>) -> String {
 }
 
 /// What is worth knowing beside the reason.
-fn notes(subject: &Subject<'_>) -> Vec<String> {
+fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(pending) = pending {
+        notes.push(format!("the order `{}` of an earlier run is taken up", pending.order));
+    }
     for (ingress, _) in &subject.certificate.bystanders {
         notes.push(format!(
             "ingress `{ingress}` names this Secret too, without the annotation"

@@ -242,11 +242,17 @@ impl Scene {
     /// Starts the program, and stops the authority once it has an order of it.
     #[track_caller]
     pub fn start_and_pause_the_authority(&self) -> Child {
+        self.start_and_pause_the_authority_at("Added order")
+    }
+
+    /// Starts the program, and stops the authority once its log has a line with these words.
+    #[track_caller]
+    pub fn start_and_pause_the_authority_at(&self, words: &str) -> Child {
         let running = self.start();
         let deadline = Instant::now() + Duration::from_secs(30);
-        while self.pebble.count("Added order") == 0 {
-            assert!(Instant::now() < deadline, "no order");
-            std::thread::sleep(Duration::from_millis(10));
+        while self.pebble.count(words) == 0 {
+            assert!(Instant::now() < deadline, "no `{words}`");
+            std::thread::sleep(Duration::from_millis(5));
         }
         self.pebble.pause(true);
         running

@@ -34,10 +34,21 @@ fn recorded(scene: &Scene) -> String {
     let entry: Value = serde_json::from_str(entry).expect("JSON");
     let text = |key: &str| entry[key].as_str().expect("text").to_owned();
     let base = |directory: &str| directory.strip_suffix("/dir").expect("Pebble's path").to_owned();
-    RECORDED
+    written_now(RECORDED)
         .replace(&text("id"), &register(scene, &text("key_pkcs8")))
         .replace(&entry_name(DIRECTORY), &entry_name(&scene.pebble.directory))
         .replace(&base(DIRECTORY), &base(&scene.pebble.directory))
+}
+
+/// With ledger entries of now: what is old is forgotten, and a recording only gets older.
+fn written_now(text: &str) -> String {
+    let mut parts = text.split("\"at\":\"");
+    let first = parts.next().expect("text").to_owned();
+    let now = jiff::Timestamp::now();
+    parts.fold(first, |text, part| {
+        let (_, rest) = part.split_once('"').expect("the end of a time");
+        format!("{text}\"at\":\"{now}\"{rest}")
+    })
 }
 
 /// Registers a key (RFC 8555 section 7.3): the account's URL.
