@@ -205,8 +205,9 @@ async fn withdraw(world: &World) -> anyhow::Result<()> {
     let withdrawal = world.site.cluster.withdraw(&home);
     tokio::time::timeout(WITHDRAWAL_DEADLINE, withdrawal)
         .await
-        .context("remove the challenge objects: the API server took too long")??;
-    Ok(())
+        .map_err(|_| anyhow::anyhow!("the API server took too long"))
+        .and_then(|withdrawn| withdrawn.map_err(anyhow::Error::new))
+        .context("the challenge objects are left for the next run to remove")
 }
 
 /// The certificates of one run while their challenges are answered.
@@ -268,12 +269,12 @@ impl Batch<'_> {
         for (secret, why) in &refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
-                let message = format!("nothing was ordered, because the challenge Ingress was refused: {why}");
-                record(
-                    self.outcomes,
-                    decision,
-                    Outcome::Failed(Failure { message, hint: None }),
+                let message = format!(
+                    "nothing was ordered, because the challenge Ingress was refused: {}",
+                    why.message
                 );
+                let hint = why.hint.clone();
+                record(self.outcomes, decision, Outcome::Failed(Failure { message, hint }));
             }
         }
         Ok(refused.into_iter().map(|(secret, _)| secret).collect())

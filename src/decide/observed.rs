@@ -113,7 +113,7 @@ pub struct Ingress {
     pub deleting: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// Its annotations, without kubectl's copy of the object.
     pub annotations: BTreeMap<String, String>,
     /// Which controller serves it.
     pub class: ClassName,
@@ -154,7 +154,7 @@ pub struct Tls {
 impl From<networking::Ingress> for Ingress {
     fn from(object: networking::Ingress) -> Self {
         let metadata = object.metadata;
-        let annotations = metadata.annotations.unwrap_or_default();
+        let annotations = own_annotations(metadata.annotations);
         let spec = object.spec.unwrap_or_default();
         let class = match (spec.ingress_class_name, annotations.get("kubernetes.io/ingress.class")) {
             // The annotation wins where both are set, as in the controllers that still read it.
@@ -233,7 +233,7 @@ pub struct Secret {
     pub immutable: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Its annotations.
+    /// Its annotations, without kubectl's copy of the object.
     pub annotations: BTreeMap<String, String>,
     /// What its data amounts to.
     pub inspection: Inspection,
@@ -279,7 +279,7 @@ impl SecretVersion {
 impl From<core::Secret> for Secret {
     fn from(object: core::Secret) -> Self {
         let metadata = object.metadata;
-        let annotations = metadata.annotations.unwrap_or_default();
+        let annotations = own_annotations(metadata.annotations);
         let data = object.data.unwrap_or_default();
         let value = |key: &str| data.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
         let (certificate, key) = (value("tls.crt"), value("tls.key"));
@@ -297,6 +297,14 @@ impl From<core::Secret> for Secret {
             inspection: inspect(certificate, key),
         }
     }
+}
+
+/// All but the copy of the whole object that `kubectl apply` leaves: most of what would be kept of an Ingress, and of a
+/// Secret the key.
+fn own_annotations(annotations: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let mut annotations = annotations.unwrap_or_default();
+    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    annotations
 }
 
 /// The lengths are part of the digest, so that no byte can move from one value to the other unseen.
@@ -368,4 +376,26 @@ pub enum LeftoverKind {
     Endpoints,
     /// `v1`: the solver Pod.
     Pod,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_copy_that_kubectl_apply_leaves_is_not_kept() {
+        let annotations = json!({
+            "kubectl.kubernetes.io/last-applied-configuration": "{\"stringData\":{\"tls.key\":\"PRIVATE\"}}",
+            "kubernetes.io/tls-acme": "true",
+        });
+        let object = json!({"metadata": {"annotations": annotations}});
+        let secret: core::Secret = serde_json::from_value(object.clone()).expect("a Secret");
+        let secret = Secret::from(secret);
+        assert!(!format!("{secret:?}").contains("PRIVATE"), "{secret:?}");
+        let ingress: networking::Ingress = serde_json::from_value(object).expect("an Ingress");
+        assert_eq!(Ingress::from(ingress).annotations, secret.annotations);
+        assert_eq!(secret.annotations["kubernetes.io/tls-acme"], "true");
+    }
 }

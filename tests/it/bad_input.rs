@@ -108,7 +108,7 @@ fn the_way_to_the_cluster() {
         (
             "an unknown token",
             changed("token", &|config| config["users"][0]["user"]["token"] = json!("x")),
-            "Unauthorized",
+            "log in again",
         ),
     ] {
         let mut command = scene.command("run");
@@ -351,37 +351,43 @@ fn a_controller_that_does_not_route() {
 #[ignore = "needs the test cluster"]
 fn what_the_api_server_does_not_take() {
     let (scene, namespace) = due("refusing");
-    let quota = json!({
-        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": namespace},
-        "spec": {"hard": {"secrets": "0"}},
-    });
-    // No controller manager runs here: what a quota counts is set by hand.
-    scene.apply(&quota.to_string());
-    let status = json!({"status": {"hard": {"secrets": "0"}, "used": {"secrets": "0"}}});
-    let patch = [
-        "patch",
-        "resourcequota",
-        "full",
-        "-n",
-        &namespace,
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &status.to_string(),
-    ];
-    kubectl(&patch, "");
-    let refused = |words| Expected {
-        status: 1,
-        words,
-        hint: false,
-    };
-    row(
-        &scene,
-        "a quota that is full",
-        &mut scene.command("run"),
-        &refused(&["exceeded quota", "nothing was ordered"]),
-    );
-    kubectl(&["delete", "resourcequota", "full", "-n", &namespace], "");
+    for (name, namespace, resource, status, words) in [
+        (
+            "a full quota on the owner's Secrets",
+            &namespace,
+            "secrets",
+            1,
+            "the Secret could not be stored",
+        ),
+        (
+            "a full quota on Services at home",
+            &scene.home,
+            "services",
+            2,
+            "could not create Service",
+        ),
+        (
+            "a full quota on Ingresses at home",
+            &scene.home,
+            "count/ingresses.networking.k8s.io",
+            1,
+            "the challenge Ingress was refused",
+        ),
+    ] {
+        fill_quota(&scene, namespace, resource);
+        let what_to_do = format!("`kubectl describe resourcequota -n {namespace} full`");
+        row(
+            &scene,
+            name,
+            &mut scene.command("run"),
+            &Expected {
+                status,
+                words: &["exceeded quota", words, &what_to_do],
+                hint: true,
+            },
+        );
+        kubectl(&["delete", "resourcequota", "full", "-n", namespace], "");
+    }
 
     // One host is refused, in the challenge Ingress only; the others are not held up.
     scene.apply(&scene.ingress(&namespace, "b", "b-tls", &["b.refusing.example"]));
@@ -405,6 +411,29 @@ fn what_the_api_server_does_not_take() {
     );
     assert_eq!(scene.pebble.count("b.refusing.example is"), 0);
     scene.assert_nothing_is_left();
+}
+
+/// A quota that allows none of a resource.
+fn fill_quota(scene: &Scene, namespace: &str, resource: &str) {
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": namespace},
+        "spec": {"hard": {resource: "0"}},
+    });
+    scene.apply(&quota.to_string());
+    // Without nodes no controller manager runs: what a quota counts is set by hand.
+    let status = json!({"status": {"hard": {resource: "0"}, "used": {resource: "0"}}});
+    let patch = [
+        "patch",
+        "resourcequota",
+        "full",
+        "-n",
+        namespace,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status.to_string(),
+    ];
+    kubectl(&patch, "");
 }
 
 /// Refuses challenge Ingresses of a scene that have the host `b.refusing.example`.

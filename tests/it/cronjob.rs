@@ -77,7 +77,7 @@ fn pause_at_the_order(scene: &Scene, job: &str) {
 }
 
 /// The name of a Job's Pod.
-fn pod_of(scene: &Scene, job: &str) -> String {
+pub fn pod_of(scene: &Scene, job: &str) -> String {
     let label = format!("job-name={job}");
     kubectl(
         &[
@@ -169,6 +169,40 @@ fn a_pod_that_is_deleted_in_mid_run_takes_its_objects_with_it() {
     );
     scene.assert_no_challenge_is_left();
     https("a.deleted-pod.example", &scene.pebble.root());
+}
+
+/// What `kubectl drain` does to a Pod, without the node.
+#[test]
+#[ignore = "needs the test cluster with nodes"]
+fn an_evicted_run_is_done_by_another_pod_of_the_same_job() {
+    if !has_nodes("an evicted Pod") {
+        return;
+    }
+    // Slow enough that the first Pod cannot be done before it is evicted.
+    let scene = Scene::with_authority("evicted-pod", |config| {
+        config["pebble"]["retryAfter"] = json!({"authz": 4, "order": 4});
+    });
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.evicted-pod.example"]));
+    install(&scene);
+    start(&scene, "now");
+    pause_at_the_order(&scene, "now");
+    let pod = pod_of(&scene, "now");
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", scene.home);
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"namespace": scene.home, "name": pod},
+    });
+    kubectl(&["create", "--raw", &path, "-f", "-"], &eviction.to_string());
+    kubectl(
+        &["wait", "pod", &pod, "-n", &scene.home, "--for=delete", "--timeout=60s"],
+        "",
+    );
+    scene.pebble.pause(false);
+    assert!(scene.wait_for_job("now"), "{:#}", scene.get("job", &scene.home, "now"));
+    let said = kubectl(&["logs", "-n", &scene.home, "job/now"], "");
+    assert!(said.contains("1 issued"), "{said}");
+    scene.assert_no_challenge_is_left();
+    https("a.evicted-pod.example", &scene.pebble.root());
 }
 
 #[test]

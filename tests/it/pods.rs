@@ -44,7 +44,7 @@ fn the_image_is_small_and_the_same_input_gives_the_same_bytes() {
 }
 
 /// The only big thing in an archive of one layer with one file: the program.
-fn layer_file(archive: &[u8]) -> &[u8] {
+pub fn layer_file(archive: &[u8]) -> &[u8] {
     let elf = archive
         .windows(4)
         .position(|bytes| bytes == b"\x7fELF")

@@ -5,28 +5,30 @@ use std::path::Path;
 
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::checks::Reason;
+use serde_json::Value;
 
-fn read(name: &str) -> String {
+pub fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
 }
 
-/// The lines of its shell blocks, without comments; those of blocks marked `public` need a public cluster to be run.
-fn commands() -> Vec<String> {
-    let readme = read("README.md");
-    let blocks = readme
-        .split("```sh")
-        .skip(1)
-        .map(|rest| rest.split("```").next().expect("a block"));
-    blocks
+/// The lines of a text's shell blocks, without comments; those of blocks marked `public` need a public cluster to be run.
+pub fn commands_of(text: &str) -> Vec<String> {
+    blocks(text, "sh")
         .flat_map(|block| block.lines().skip(1))
         .map(|line| line.split(" #").next().expect("a line").trim().to_owned())
         .filter(|line| !line.is_empty())
         .collect()
 }
 
+/// What is between a fence of this language and the next one, the rest of the fence's own line included.
+fn blocks<'a>(text: &'a str, language: &str) -> impl Iterator<Item = &'a str> {
+    let rests = text.split(&format!("```{language}")).skip(1).collect::<Vec<_>>();
+    rests.into_iter().map(|rest| rest.split("```").next().expect("a block"))
+}
+
 #[test]
 fn every_command_of_the_readme_is_one() {
-    let commands = commands();
+    let commands = commands_of(&read("README.md"));
     assert!(commands.len() > 20, "{commands:?}");
     let makefile = read("Makefile");
     for command in commands {
@@ -42,6 +44,19 @@ fn every_command_of_the_readme_is_one() {
             _ => panic!("{command}: who tests this?"),
         }
     }
+}
+
+#[test]
+fn every_yaml_block_of_the_readme_is_yaml() {
+    let readme = read("README.md");
+    let parsed: Vec<Value> = blocks(&readme, "yaml")
+        .map(|block| serde_yaml_ng::from_str(block).unwrap_or_else(|error| panic!("{error}:{block}")))
+        .collect();
+    let rules = parsed
+        .iter()
+        .find_map(|value| value["groups"][0]["rules"].as_array())
+        .expect("rules");
+    assert!(rules.iter().all(|rule| rule["expr"].is_string()), "{rules:?}");
 }
 
 #[test]

@@ -101,12 +101,14 @@ impl Scene {
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             scene.apply(&rbac(&scene.home));
         }
-        let token = kubectl(
-            &["create", "token", "kube-lego-once", "-n", &scene.home, "--duration=2h"],
-            "",
-        );
-        scene.write_kubeconfig(token.trim());
+        scene.log_in();
         scene
+    }
+
+    /// Writes a kubeconfig with a new token of this scene's ServiceAccount.
+    pub fn log_in(&self) {
+        let arguments = ["create", "token", "kube-lego-once", "-n", &self.home, "--duration=2h"];
+        self.write_kubeconfig(kubectl(&arguments, "").trim());
     }
 
     /// The kubeconfig of this scene's ServiceAccount.

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{IngressClass, Leftover, LeftoverKind};
+use crate::decide::report::Failure;
 use crate::decide::route::{
     Backend, CHALLENGE_NAME, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name,
 };
@@ -45,8 +46,8 @@ const CREATE_ROUNDS: usize = 3;
 pub struct Presented {
     /// What was created.
     pub objects: Vec<Leftover>,
-    /// The certificates whose hosts the API server refuses in a challenge Ingress, and its words.
-    pub refused: Vec<(SecretRef, String)>,
+    /// The certificates whose hosts the API server refuses in a challenge Ingress, and why.
+    pub refused: Vec<(SecretRef, Failure)>,
 }
 
 /// Nothing can be presented. What was created until then stands, until it is withdrawn.
@@ -206,9 +207,13 @@ impl Cluster {
                     }
                     None => {
                         let refused = chunk.secrets().into_iter().cloned();
+                        let failure = Failure {
+                            message: error.to_string(),
+                            hint: error.hint(),
+                        };
                         presented
                             .refused
-                            .extend(refused.map(|secret| (secret, error.to_string())));
+                            .extend(refused.map(|secret| (secret, failure.clone())));
                     }
                 },
                 Err(cause) => return Err(cause),
@@ -532,9 +537,9 @@ mod tests {
         let refused: Vec<String> = presented.refused.iter().map(|(secret, _)| secret.to_string()).collect();
         assert_eq!(refused, ["web/s4"]);
         assert!(
-            presented.refused[0].1.contains("admission webhook"),
+            presented.refused[0].1.message.contains("admission webhook"),
             "{}",
-            presented.refused[0].1
+            presented.refused[0].1.message
         );
         let names: Vec<&str> = presented.objects.iter().map(|object| object.name.as_str()).collect();
         let expected = [

@@ -116,6 +116,14 @@ impl ClusterError {
         self.has_code(403) && by_user.is_some_and(|(_, after)| after.contains("\" cannot "))
     }
 
+    /// The quota that is full: `exceeded quota: NAME, requested: ..., used: ..., limited: ...`
+    /// (k8s.io/apiserver, pkg/admission/plugin/resourcequota/controller.go).
+    fn quota(&self) -> Option<&str> {
+        let (_, after) = self.cause().split_once("exceeded quota: ")?;
+        let (name, _) = after.split_once(", requested: ")?;
+        self.has_code(403).then_some(name)
+    }
+
     /// 409: somebody was faster, or the name is taken.
     pub fn is_conflict(&self) -> bool {
         self.has_code(409)
@@ -146,7 +154,7 @@ impl ClusterError {
         } = &*self.0;
         if self.is_unauthorized() {
             return Some(format!(
-                "`{server}` does not know these credentials: log in again, or see the kubeconfig's user"
+                "`{server}` does not know these credentials, or no longer: log in again, `kubectl auth whoami` asks the same; in a Pod, see whether its ServiceAccount was deleted or made anew, and start a new Job"
             ));
         }
         if self.is_forbidden() {
@@ -159,6 +167,12 @@ impl ClusterError {
                 "it needs the verb `{}` on `{resource}` (rbac.yaml grants it); see `kubectl auth can-i {} {resource} {scope}`",
                 verb.rbac(),
                 verb.rbac(),
+            ));
+        }
+        if let Some(quota) = self.quota() {
+            let namespace = target.namespace.as_deref().unwrap_or_default();
+            return Some(format!(
+                "`kubectl describe resourcequota -n {namespace} {quota}` says what is used: delete what is not needed, or raise it"
             ));
         }
         if self.is_not_found() && self.cause().starts_with("namespaces ") {
@@ -295,5 +309,16 @@ mod tests {
             hint.contains("kubectl auth can-i create ingresses.networking.k8s.io -n web"),
             "{hint}"
         );
+    }
+
+    #[test]
+    fn a_full_quota_is_named() {
+        let full = r#"ingresses "x" is forbidden: exceeded quota: objects, requested: count/i=1, used: count/i=3, limited: count/i=3"#;
+        let hint = refused(403, full).hint().expect("a hint");
+        assert!(
+            hint.starts_with("`kubectl describe resourcequota -n web objects`"),
+            "{hint}"
+        );
+        assert_eq!(refused(403, "exceeded quota").hint(), None);
     }
 }

@@ -300,7 +300,7 @@ async fn a_batch_is_presented_but_for_what_a_policy_refuses_and_withdrawn() {
     let presented = cluster.present(&home, &backend, &routes, &[]).await.expect("presented");
     let refused: Vec<&SecretRef> = presented.refused.iter().map(|(secret, _)| secret).collect();
     assert_eq!(refused, [&SecretRef::new("web", "s4")], "{:?}", presented.refused);
-    println!("{}", presented.refused[0].1);
+    println!("{}", presented.refused[0].1.message);
     let leftovers = cluster.list_leftovers(&namespace).await.expect("a list");
     let mut made = presented.objects.clone();
     made.sort();
