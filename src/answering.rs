@@ -1,6 +1,6 @@
 //! Who answers the challenges: this process, or a Pod that is started for it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::adapters::acme::Account;
 use crate::adapters::responder::Responder;
@@ -16,8 +16,14 @@ pub struct Answering {
     pub home: Home,
     /// Where they lead.
     pub backend: Backend,
-    /// It answers as long as this is kept, where it is not a Pod.
-    _responder: Option<Responder>,
+    by: By,
+}
+
+enum By {
+    /// It answers as long as this is kept.
+    Us { _responder: Responder },
+    /// The Pod of this name.
+    Pod(String),
 }
 
 impl Answering {
@@ -44,30 +50,59 @@ impl Answering {
         Ok(Self {
             home: world.home(),
             backend: backend(responder.port()),
-            _responder: Some(responder),
+            by: By::Us { _responder: responder },
         })
     }
 
     async fn in_a_pod(world: &World, account: &Account, template: &Template) -> anyhow::Result<Self> {
-        let listen = world.challenge.listen;
-        // A port of the system's choice would have to be asked for.
-        let port = Some(listen.port()).filter(|port| *port != 0).unwrap_or(SOLVER_PORT);
-        let listen = SocketAddr::new(listen.ip(), port).to_string();
         let home = world.home();
-        let solver = solver_pod(&home, template, account.thumbprint(), &listen);
+        let listen = listen_in_a_pod(world.challenge.listen);
+        let solver = solver_pod(&home, template, account.thumbprint(), &listen.to_string());
         let uid = world.site.cluster.start_solver(&home, &solver).await?;
         let name = solver.metadata.name.unwrap_or_default();
         log::info!("Pod `{}/{name}` answers the challenges", home.namespace);
         Ok(Self {
             backend: Backend::Pod {
                 label: (RUN_LABEL, home.run.to_string()),
-                port,
+                port: listen.port(),
             },
             home: Home {
-                owner: Some(pod(name, uid)),
+                owner: Some(pod(name.clone(), uid)),
                 ..home
             },
-            _responder: None,
+            by: By::Pod(name),
         })
     }
+
+    /// Asks whether it could be started, before anything is.
+    ///
+    /// # Errors
+    /// Where it could not.
+    pub async fn rehearse(world: &World) -> anyhow::Result<()> {
+        if let Reach::Solver(template) = &world.challenge.reach {
+            let listen = listen_in_a_pod(world.challenge.listen).to_string();
+            let solver = solver_pod(&world.home(), template, "rehearsal", &listen);
+            world.site.cluster.rehearse_solver(&solver).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends when nobody answers any more, with why. This process does until it ends.
+    pub async fn lost(&self, world: &World) -> String {
+        match &self.by {
+            By::Us { .. } => std::future::pending().await,
+            By::Pod(name) => world.site.cluster.solver_ended(&self.home, name).await,
+        }
+    }
+}
+
+/// Of the listener's address only family and port mean anything there, and a port of the system's choice would have to be
+/// asked for.
+fn listen_in_a_pod(listen: SocketAddr) -> SocketAddr {
+    let any: IpAddr = match listen {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let port = Some(listen.port()).filter(|port| *port != 0);
+    SocketAddr::new(any, port.unwrap_or(SOLVER_PORT))
 }

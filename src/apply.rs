@@ -96,6 +96,7 @@ async fn prepare<'a>(
     world.can_order()?;
     world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
     world.site.cluster.rehearse_ledger(&world.site.home).await?;
+    Answering::rehearse(world).await?;
     let account = open_account(world).await?;
     let due = rehearse(&plan.issue, &account, world, outcomes).await;
     Ok(Some((account, due)))
@@ -222,9 +223,11 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     async fn solve(&self, answering: &OnceCell<Answering>) -> anyhow::Result<()> {
-        let answering = answering
-            .get_or_try_init(|| Answering::start(self.world, self.account))
-            .await?;
+        let answering = tokio::select! {
+            started = answering.get_or_try_init(|| Answering::start(self.world, self.account)) => started?,
+            () = self.world.stop.requested() => return Ok(()),
+        };
+        let lost = answering.lost(self.world).shared();
         let refused = self.present(answering).await?;
         let prober = Prober::new(
             self.probe_settings(),
@@ -242,6 +245,10 @@ impl Batch<'_> {
                 let outcome = tokio::select! {
                     biased;
                     () = self.world.stop.requested() => Outcome::Stopped,
+                    why = lost.clone() => Outcome::Failed(Failure {
+                        message: format!("nothing was ordered, because nobody answers challenges any more: {why}"),
+                        hint: None,
+                    }),
                     probed = probe(&prober, &turns, &decision.certificate) => {
                         progress.probed();
                         match probed {

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use env_logger::fmt::Formatter;
 use kube_lego_once::cli::{Cli, LogFormat, Logging};
@@ -11,6 +12,9 @@ use kube_lego_once::progress::BesideBars;
 use kube_lego_once::world::{Stop, Stopper};
 use log::{Level, Record};
 use serde_json::json;
+
+/// Signals so close are one: `timeout` sends its to the process and to the group that it is in, and so do some terminals.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -117,17 +121,22 @@ async fn listen_for_signals(stopper: Stopper) {
         log::warn!("listen for signals: they will end the run at once");
         return;
     };
-    for stopping in [false, true] {
+    let mut stopping: Option<Instant> = None;
+    loop {
         let number = tokio::select! {
             _ = interrupt.recv() => 2,
             _ = terminate.recv() => 15,
             // A terminal that closes ends the run like the other two; `nohup` cannot keep it alive, a CronJob can.
             _ = hangup.recv() => 1,
         };
-        if stopping {
-            std::process::exit(128 + number);
+        match stopping {
+            Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(128 + number),
+            Some(_) => {}
+            None => {
+                log::warn!("stopping: a second signal ends the run without cleaning up");
+                stopper.stop();
+                stopping = Some(Instant::now());
+            }
         }
-        log::warn!("stopping: a second signal ends the run without cleaning up");
-        stopper.stop();
     }
 }

@@ -1,10 +1,14 @@
 //! What is looked at: the cluster, what its CronJob says, and the authority.
 
+use std::path::Path;
+
+use k8s_openapi::api::batch::v1::CronJob;
+
 use crate::adapters::acme::{AcmeError, Authority, AuthoritySettings};
 use crate::adapters::cluster::{Cluster, ClusterError, ConnectSettings, in_cluster_namespace};
-use crate::cli::{Cli, Inherited, Reach, Settings};
+use crate::cli::{Cli, Inherited, LEAVE_IT, Reach, Settings};
 use crate::decide::directory::ACCOUNT_SECRET;
-use crate::decide::installation::{CRONJOB, Installation};
+use crate::decide::installation::{CRONJOB, Installation, Kept, keepers_of_variables};
 use crate::problem::{self, Wrong};
 
 /// The home namespace where nothing says another.
@@ -39,9 +43,9 @@ impl Site {
             .or_else(in_cluster_namespace)
             .unwrap_or_else(|| DEFAULT_HOME.to_owned());
         let mut no_cronjob = None;
-        if settings.follow_the_cronjob() {
-            match cluster.read_installation(&home).await {
-                Ok(Some(installation)) => settings = follow(cli, &cluster, &home, &installation).await?,
+        if settings.follow_the_cronjob {
+            match cluster.read_cronjob(&home).await {
+                Ok(Some(cronjob)) => settings = follow(cli, &cluster, &home, &cronjob).await?,
                 Ok(None) => no_cronjob = Some(format!("there is no CronJob `{home}/{CRONJOB}` to follow")),
                 // Who may do less than look at it can still say all of it.
                 Err(error) if error.is_forbidden() => no_cronjob = Some(unread(&error)),
@@ -75,32 +79,71 @@ fn unread(error: &ClusterError) -> String {
     why
 }
 
-/// The settings of a run that does what the CronJob's would, but for what was typed.
-async fn follow(cli: &Cli, cluster: &Cluster, home: &str, installation: &Installation) -> anyhow::Result<Settings> {
-    let cronjob = &installation.name;
-    let mut inherited = cli.inherit(installation)?;
-    let mut missing = None;
-    for path in std::mem::take(&mut inherited.paths) {
-        match cluster.read_file_of(home, installation, &path).await? {
-            Some(content) => drop(inherited.files.insert(path, content)),
-            None => missing = Some(path),
+/// The settings of a run that does what the CronJob's would, but for what was typed. It does all of it or nothing.
+async fn follow(cli: &Cli, cluster: &Cluster, home: &str, cronjob: &CronJob) -> anyhow::Result<Settings> {
+    let name = format!("{home}/{CRONJOB}");
+    let followed = async {
+        let mut kept = Kept::new();
+        for (keeper, optional) in keepers_of_variables(cronjob) {
+            match cluster.read_kept(home, &keeper).await {
+                Ok(data) => drop(kept.insert(keeper, data)),
+                Err(error) if optional && error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let installation = Installation::of(cronjob, &kept).map_err(anyhow::Error::msg)?;
+        let mut inherited = cli.inherit(&installation)?;
+        for (flag, path) in std::mem::take(&mut inherited.paths) {
+            let content = file(cluster, home, &installation, &flag, &path).await?;
+            inherited.files.insert(path, content);
+        }
+        let settings = cli.settings_with(&inherited)?;
+        log::info!("from CronJob `{name}`: {}", taken(&inherited, &settings));
+        Ok(settings)
+    };
+    let followed: anyhow::Result<Settings> = followed.await;
+    followed.map_err(|error| {
+        let hint = problem::hint(&error).unwrap_or_else(|| "the same flag here overrides it".into());
+        let left = if hint.contains(LEAVE_IT) {
+            String::new()
+        } else {
+            format!("; {LEAVE_IT}")
+        };
+        Wrong::new(
+            format!("follow CronJob `{name}`: {}", problem::one_line(&error)),
+            format!("{hint}{left}"),
+        )
+        .into()
+    })
+}
+
+/// What is in a file of the CronJob's Pod. It is never one of this machine, which may have another of that name.
+async fn file(
+    cluster: &Cluster,
+    home: &str,
+    installation: &Installation,
+    flag: &str,
+    path: &Path,
+) -> anyhow::Result<Vec<u8>> {
+    for (keeper, key) in installation.file(path) {
+        match cluster.read_kept(home, &keeper).await {
+            Ok(mut data) => {
+                if let Some(content) = data.remove(&key) {
+                    return Ok(content);
+                }
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    let settings = cli.settings_with(&inherited).map_err(|error| Wrong {
-        what: format!("follow CronJob `{cronjob}`: {}", problem::one_line(&error)),
-        hint: match missing {
-            Some(path) => Some(format!(
-                "`{}` is a file of its Pod, in no ConfigMap or Secret: name a copy of this machine by the same flag",
-                path.display()
-            )),
-            None => problem::hint(&error).or_else(|| Some("the same flag here overrides it".into())),
-        },
-    })?;
-    for note in &inherited.notes {
-        log::warn!("{note}");
-    }
-    log::info!("from CronJob `{cronjob}`: {}", taken(&inherited, &settings));
-    Ok(settings)
+    Err(Wrong::new(
+        format!(
+            "`{flag}` names `{}`, which its Pods have from no ConfigMap or Secret",
+            path.display()
+        ),
+        format!("`{flag}` here names a copy on this machine"),
+    )
+    .into())
 }
 
 fn taken(inherited: &Inherited, settings: &Settings) -> String {

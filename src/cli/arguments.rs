@@ -167,6 +167,9 @@ pub(super) struct SourceArgs {
     /// With -f: sub-folders too
     #[arg(short = 'R', long, requires = "filenames")]
     pub(super) recursive: bool,
+    /// Take no options from CronJob kube-lego-once of the home namespace
+    #[arg(long, env = "KUBE_LEGO_ONCE_NO_CRONJOB")]
+    pub(super) no_cronjob: bool,
     /// With --dry-run: what will be due at this time, such as 2026-12-24T00:00:00Z
     #[arg(long, value_name = "RFC3339")]
     pub(super) at: Option<Timestamp>,
@@ -208,20 +211,10 @@ pub(super) struct AuthorityArgs {
     #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS", value_parser = NonEmptyStringValueParser::new())]
     pub(super) email: Option<String>,
     /// Key id of an external account, where the authority demands one
-    #[arg(
-        long,
-        env = "KUBE_LEGO_ONCE_EAB_KEY_ID",
-        value_name = "ID",
-        requires = "eab_hmac_key_file"
-    )]
+    #[arg(long, env = "KUBE_LEGO_ONCE_EAB_KEY_ID", value_name = "ID")]
     pub(super) eab_key_id: Option<String>,
     /// File with the external account's HMAC key, base64url as the authority hands it out
-    #[arg(
-        long,
-        env = "KUBE_LEGO_ONCE_EAB_HMAC_KEY_FILE",
-        value_name = "FILE",
-        requires = "eab_key_id"
-    )]
+    #[arg(long, env = "KUBE_LEGO_ONCE_EAB_HMAC_KEY_FILE", value_name = "FILE")]
     pub(super) eab_hmac_key_file: Option<PathBuf>,
 }
 

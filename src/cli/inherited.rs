@@ -1,12 +1,14 @@
 //! What a run from outside takes from the installation's CronJob: each option that neither a flag nor a variable of ours says.
 //!
-//! Nothing here knows single options: a new one is inherited by standing under one of [`HEADINGS`].
+//! Nothing here knows single options but those that are no use elsewhere: a new one is inherited by standing under one of
+//! [`HEADINGS`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, ValueHint};
 
@@ -18,29 +20,29 @@ use super::arguments::Arguments;
 
 /// What is to be done, by which rules, and how. Which cluster, and how to talk, is for whoever runs it to say.
 const HEADINGS: [&str; 4] = ["Selection", "Authority", "Decision", "Challenge"];
-/// `--force` is for names, which are never inherited; an address that the CronJob advertises is its node's.
-const OWN: [&str; 2] = ["force", "advertise_address"];
+/// What belongs to the place where a program runs, and `--force`, which is for names.
+const OWN: [&str; 6] = ["force", "solver", "image", "advertise_address", "resolver", "probe"];
+/// What goes into a hint wherever the CronJob stands in somebody's way.
+pub const LEAVE_IT: &str = "`--no-cronjob` takes nothing from it";
 
 /// What was taken from the CronJob.
 #[derive(Clone, Debug, Default)]
 pub struct Inherited {
     /// Its options, as flags.
     pub flags: Vec<String>,
-    /// Files that those name, which are files of the Pod.
-    pub paths: Vec<PathBuf>,
-    /// The same, with what is in them, as far as the cluster keeps them.
+    /// Those that name files, which are files of the Pod.
+    pub paths: Vec<(String, PathBuf)>,
+    /// The files, with what is in them. An inherited path is never one of this machine.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Its Pod.
     pub template: Template,
-    /// What could not be taken: a sentence each.
-    pub notes: Vec<String>,
 }
 
 impl Inherited {
     /// What `installation` says, where the arguments of `ours` do not.
     ///
     /// # Errors
-    /// Where its arguments are none of this version.
+    /// Where it says what cannot be followed from here.
     pub fn from(installation: &Installation, ours: &[OsString]) -> anyhow::Result<Self> {
         let mut inherited = Self {
             template: installation.template.clone(),
@@ -55,81 +57,135 @@ impl Inherited {
         let Some(command) = command.find_subcommand(verb) else {
             return Ok(inherited);
         };
-        let theirs = arguments_of(installation)?;
-        for arg in command
-            .get_arguments()
-            .filter(|arg| is_inherited(arg) && !is_settled(arg, command, ours))
-        {
-            inherited.take(arg, &theirs, installation);
+        let theirs = Theirs::of(installation)?;
+        theirs.check_home()?;
+        if verb == "run" && theirs.matches.get_flag("dry_run") && !ours.get_flag("dry_run") {
+            return Err(Wrong::new(
+                format!("CronJob `{}` makes dry runs, and this is none", installation.name),
+                format!("add `--dry-run`; or {LEAVE_IT}, and takes all options of a run here"),
+            )
+            .into());
+        }
+        let wanted = command.get_arguments().filter(|arg| is_inherited(arg));
+        for arg in wanted.filter(|arg| !is_settled(arg, command, ours)) {
+            inherited.take(arg, &theirs)?;
         }
         Ok(inherited)
     }
 
-    /// Takes one option: from the arguments, else from a variable, as a run in the Pod does.
-    fn take(&mut self, arg: &Arg, theirs: &ArgMatches, installation: &Installation) {
-        let Some(long) = arg.get_long() else { return };
-        let id = arg.get_id().as_str();
-        let name = arg
-            .get_env()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let values: Vec<String> = if theirs.value_source(id) == Some(ValueSource::CommandLine) {
-            let values = theirs.get_raw(id).into_iter().flatten();
-            values.map(|value| value.to_string_lossy().into_owned()).collect()
-        } else if let Some(value) = installation.variables.get(&name) {
-            vec![value.clone()]
-        } else {
-            if let Some(place) = installation.elsewhere.get(&name) {
-                let cronjob = &installation.name;
-                let note = format!("`{name}` of CronJob `{cronjob}` is in {place} and was not read: say `--{long}`");
-                self.notes.push(note);
+    fn take(&mut self, arg: &Arg, theirs: &Theirs<'_>) -> Result<(), Wrong> {
+        let Some(long) = arg.get_long() else { return Ok(()) };
+        for value in theirs.values(arg)? {
+            if arg.get_value_hint() == ValueHint::AnyPath {
+                self.paths.push((format!("--{long}"), PathBuf::from(&value)));
             }
-            return;
-        };
-        if arg.get_value_hint() == ValueHint::AnyPath {
-            self.paths.extend(values.iter().map(PathBuf::from));
+            match (arg.get_action(), value.as_str()) {
+                (ArgAction::SetTrue, "true") => self.flags.push(format!("--{long}")),
+                (ArgAction::SetTrue, "false") => {}
+                (ArgAction::SetTrue, other) => {
+                    let cronjob = &theirs.installation.name;
+                    return Err(Wrong::new(
+                        format!("`--{long}` of CronJob `{cronjob}` is `{other}`, which is neither `true` nor `false`"),
+                        "its own runs end with the same: correct it",
+                    ));
+                }
+                _ => self.flags.push(format!("--{long}={value}")),
+            }
         }
-        self.flags
-            .extend(values.into_iter().filter_map(|value| match arg.get_action() {
-                ArgAction::SetTrue if value == "false" => None,
-                ArgAction::SetTrue => Some(format!("--{long}")),
-                _ => Some(format!("--{long}={value}")),
-            }));
+        Ok(())
     }
 }
 
-/// The CronJob's arguments, read as this version's, and without our own environment.
-fn arguments_of(installation: &Installation) -> anyhow::Result<ArgMatches> {
-    let deaf = |command: Command| command.mut_args(|arg| arg.env(Resettable::Reset));
-    let mut command = Arguments::command().mut_subcommands(deaf);
-    command = deaf(command);
-    let words = ["kube-lego-once"]
-        .into_iter()
-        .chain(installation.arguments.iter().map(String::as_str));
-    let unusable = |why: &str| {
-        let cronjob = &installation.name;
-        Wrong::new(
-            format!("the arguments of CronJob `{cronjob}` cannot be followed: {why}"),
-            format!(
-                "its image is `{}`: use the same version here, or correct the CronJob",
-                installation.template.image().unwrap_or("not set")
-            ),
-        )
-    };
-    let matches = command
-        .try_get_matches_from(words)
-        .map_err(|error| unusable(&first_line(&error)))?;
-    match matches.subcommand() {
-        Some(("run", matches)) => Ok(matches.clone()),
-        _ => Err(unusable("they do not `run`").into()),
+/// The CronJob's options, as a run in its Pod has them.
+struct Theirs<'a> {
+    installation: &'a Installation,
+    matches: ArgMatches,
+}
+
+impl<'a> Theirs<'a> {
+    /// Reads its arguments as this version's, and without our own environment.
+    fn of(installation: &'a Installation) -> anyhow::Result<Self> {
+        let deaf = |command: Command| command.mut_args(|arg| arg.env(Resettable::Reset));
+        let command = deaf(Arguments::command().mut_subcommands(deaf));
+        let words = ["kube-lego-once"].into_iter();
+        let words = words.chain(installation.arguments.iter().map(String::as_str));
+        let unusable = |why: &str| {
+            let image = installation.template.image().unwrap_or("not set");
+            Wrong::new(
+                format!(
+                    "the arguments of CronJob `{}` cannot be followed: {why}",
+                    installation.name
+                ),
+                format!("its image is `{image}`: use the same version here, or correct the CronJob; {LEAVE_IT}"),
+            )
+        };
+        let no_run = "they do not `run`";
+        let matches = command
+            .try_get_matches_from(words)
+            .map_err(|error| match error.kind() {
+                ErrorKind::DisplayHelp
+                | ErrorKind::DisplayVersion
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                | ErrorKind::MissingSubcommand => unusable(no_run),
+                _ => unusable(&first_sentence(&error)),
+            })?;
+        match matches.subcommand() {
+            Some(("run", matches)) => Ok(Self {
+                installation,
+                matches: matches.clone(),
+            }),
+            _ => Err(unusable(no_run).into()),
+        }
+    }
+
+    /// An option's values: from the arguments, else from its variable.
+    fn values(&self, arg: &Arg) -> Result<Vec<String>, Wrong> {
+        let id = arg.get_id().as_str();
+        if self.matches.value_source(id) == Some(ValueSource::CommandLine) {
+            let values = self.matches.get_raw(id).into_iter().flatten();
+            return Ok(values.map(|value| value.to_string_lossy().into_owned()).collect());
+        }
+        let Some(name) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else {
+            return Ok(Vec::new());
+        };
+        match self.installation.unknown.get(&name) {
+            Some(why) => Err(Wrong::new(
+                format!(
+                    "`{name}` of CronJob `{}` is known to its Pods alone: {why}",
+                    self.installation.name
+                ),
+                format!("`--{}` says it here", arg.get_long().unwrap_or_default()),
+            )),
+            None => Ok(self.installation.variables.get(&name).cloned().into_iter().collect()),
+        }
+    }
+
+    /// Two runs with homes of their own would not know of each other.
+    fn check_home(&self) -> Result<(), Wrong> {
+        let command = Arguments::command();
+        let run = command.find_subcommand("run");
+        let arg = run.and_then(|run| run.get_arguments().find(|arg| arg.get_id() == "home_namespace"));
+        let home = &self.installation.namespace;
+        let theirs = arg.map(|arg| self.values(arg)).transpose()?.unwrap_or_default();
+        match theirs.last().filter(|theirs| *theirs != home) {
+            None => Ok(()),
+            Some(theirs) => Err(Wrong::new(
+                format!(
+                    "CronJob `{}` has its home in `{theirs}`, not in `{home}`",
+                    self.installation.name
+                ),
+                format!("`--home-namespace {theirs}` works there; {LEAVE_IT}"),
+            )),
+        }
     }
 }
 
-/// What clap says first; usage and tips follow, which are for whoever typed it.
-pub(super) fn first_line(error: &clap::Error) -> String {
+/// What clap says is wrong; usage and tips follow, which are for whoever typed it.
+pub(super) fn first_sentence(error: &clap::Error) -> String {
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.trim_start_matches("error: ").to_owned()
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    let lines: Vec<_> = lines.map(str::trim).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 fn is_inherited(arg: &Arg) -> bool {
@@ -139,21 +195,22 @@ fn is_inherited(arg: &Arg) -> bool {
     headed && !arg.is_hide_set() && !OWN.contains(&arg.get_id().as_str())
 }
 
-/// Whether the one who runs this said it, or something that excludes it.
+/// Whether the one who runs this said it, or said what makes a whole of its own: a selection, an authority.
 fn is_settled(arg: &Arg, command: &Command, ours: &ArgMatches) -> bool {
-    let said = |arg: &Arg| {
-        let source = ours.value_source(arg.get_id().as_str());
+    let said = |id: &str| {
+        let source = ours.try_contains_id(id).ok().and_then(|_| ours.value_source(id));
         source.is_some_and(|source| source != ValueSource::DefaultValue)
     };
-    let mut others = command.get_arguments().filter(|other| said(other));
-    said(arg)
-        || others.any(|other| {
-            let excludes = |one: &Arg, another: &Arg| {
-                let excluded = command.get_arg_conflicts_with(one);
-                excluded.iter().any(|arg| arg.get_id() == another.get_id())
-            };
-            excludes(other, arg) || excludes(arg, other)
-        })
+    let selection = |arg: &&Arg| arg.get_help_heading() == Some("Selection");
+    let whole = match arg.get_help_heading() {
+        Some("Selection") => {
+            let mut any = command.get_arguments().filter(selection);
+            said("names") || any.any(|arg| said(arg.get_id().as_str()))
+        }
+        Some("Authority") => said("directory"),
+        _ => false,
+    };
+    whole || said(arg.get_id().as_str())
 }
 
 #[cfg(test)]
@@ -161,6 +218,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::decide::installation::Kept;
 
     fn installation(arguments: &[&str], variables: &[(&str, &str)]) -> Installation {
         let env: Vec<_> = variables
@@ -173,13 +231,27 @@ mod tests {
                 {"name": "kube-lego-once", "image": "i:1", "args": arguments, "env": env},
             ]}}}}},
         });
-        Installation::of(serde_json::from_value(object).expect("a CronJob")).expect("an installation")
+        let cronjob = serde_json::from_value(object).expect("a CronJob");
+        Installation::of(&cronjob, &Kept::new()).expect("an installation")
     }
 
     fn inherited(theirs: &Installation, ours: &[&str]) -> Result<Vec<String>, String> {
         let ours: Vec<OsString> = ["kube-lego-once"].iter().chain(ours).map(OsString::from).collect();
         let inherited = Inherited::from(theirs, &ours).map_err(|error| error.to_string())?;
         Ok(inherited.flags)
+    }
+
+    #[test]
+    fn every_heading_has_options() {
+        let command = Arguments::command();
+        let run = command.find_subcommand("run").expect("the verb");
+        for heading in HEADINGS {
+            let mut all = run.get_arguments().filter(|arg| is_inherited(arg));
+            assert!(all.any(|arg| arg.get_help_heading() == Some(heading)), "{heading}");
+        }
+        for own in OWN {
+            assert!(run.get_arguments().any(|arg| arg.get_id() == own), "{own}");
+        }
     }
 
     #[test]
@@ -196,42 +268,43 @@ mod tests {
                 "-n",
                 "b",
                 "--allow-shared-hosts=x.example,y.example",
+                "--probe=public",
             ],
             &[
                 ("DIRECTORY", "letsencrypt"),
+                ("PROFILE", "shortlived"),
                 ("INTERVAL", "12h"),
                 ("ADOPT", "true"),
-                ("HOME_NAMESPACE", "other"),
+                ("HOME_NAMESPACE", "home"),
+                ("LISTEN", "0.0.0.0:9000"),
+                ("SOLVER", "here"),
             ],
         );
         let all = [
             "--namespace=a",
             "--namespace=b",
             "--directory=letsencrypt",
+            "--profile=shortlived",
             "--adopt",
             "--allow-shared-hosts=x.example",
             "--allow-shared-hosts=y.example",
             "--interval=6h",
+            "--listen=0.0.0.0:9000",
         ];
-        let without = |flags: &[&str]| {
-            let kept = all.iter().filter(|flag| !flags.contains(flag));
+        let without = |prefixes: &[&str]| {
+            let kept = all
+                .iter()
+                .filter(|flag| !prefixes.iter().any(|prefix| flag.starts_with(prefix)));
             Ok(kept.map(|flag| (*flag).to_owned()).collect::<Vec<_>>())
         };
         for (ours, expected) in [
             (&["run"] as &[&str], without(&[])),
-            (
-                &["run", "--dry-run", "--directory=zerossl"],
-                without(&["--directory=letsencrypt"]),
-            ),
-            (&["run", "-A"], without(&["--namespace=a", "--namespace=b"])),
-            (
-                &["run", "-n", "c", "--adopt"],
-                without(&["--namespace=a", "--namespace=b", "--adopt"]),
-            ),
-            (
-                &["explain", "x", "-n", "c"],
-                without(&["--namespace=a", "--namespace=b"]),
-            ),
+            (&["run", "--dry-run", "--profile=x"], without(&["--profile"])),
+            (&["run", "--directory=zerossl"], without(&["--directory", "--profile"])),
+            (&["run", "-A"], without(&["--namespace"])),
+            (&["run", "-l", "app=web"], without(&["--namespace"])),
+            (&["run", "x", "--adopt"], without(&["--namespace", "--adopt"])),
+            (&["explain", "x", "-n", "c"], without(&["--namespace", "--listen"])),
             (&["clean"], Ok(Vec::new())),
         ] {
             assert_eq!(inherited(&theirs, ours), expected, "{ours:?}");
@@ -239,31 +312,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_pods_own_stays_there() {
-        let theirs = installation(
-            &[
-                "run",
-                "--advertise-address=192.0.2.1",
-                "--kubeconfig=/x",
-                "--context=y",
-                "-v",
-                "--dry-run",
-            ],
-            &[("ADOPT", "false")],
-        );
-        assert_eq!(inherited(&theirs, &["run"]), Ok(Vec::new()));
+    fn a_switch_is_on_or_off_and_anything_else_is_neither() {
+        for (value, expected) in [("true", Some("--adopt")), ("false", None)] {
+            let flags = inherited(&installation(&["run"], &[("ADOPT", value)]), &["run"]);
+            assert_eq!(flags, Ok(expected.map(str::to_owned).into_iter().collect()));
+        }
+        for value in ["", "1", "yes", "False", "TRUE"] {
+            let error = inherited(&installation(&["run"], &[("ADOPT", value)]), &["run"]).expect_err(value);
+            assert!(
+                error.starts_with("`--adopt` of CronJob `home/kube-lego-once` is `"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
-    fn arguments_of_another_version_are_no_options() {
-        let theirs = installation(&["run", "--frobnicate"], &[]);
-        let error = inherited(&theirs, &["run"]).expect_err("no such flag");
+    fn what_cannot_be_followed_is_said() {
+        for (arguments, words) in [
+            (
+                &["run", "--frobnicate"] as &[&str],
+                "followed: unexpected argument '--frobnicate' found",
+            ),
+            (&["completions", "bash"], "they do not `run`"),
+            (&[], "they do not `run`"),
+            (&["run", "--dry-run"], "makes dry runs, and this is none"),
+            (
+                &["run", "--home-namespace=other"],
+                "has its home in `other`, not in `home`",
+            ),
+        ] {
+            let error = inherited(&installation(arguments, &[]), &["run"]).expect_err(words);
+            assert!(error.ends_with(words), "{arguments:?}: {error}");
+        }
+        let dry = installation(&["run", "--dry-run", "--eab-key-id=k"], &[]);
         assert_eq!(
-            error,
-            "the arguments of CronJob `home/kube-lego-once` cannot be followed: unexpected argument '--frobnicate' found"
+            inherited(&dry, &["run", "--dry-run"]),
+            Ok(vec!["--eab-key-id=k".into()])
         );
-        let theirs = installation(&["completions", "bash"], &[]);
-        let error = inherited(&theirs, &["run"]).expect_err("no run");
-        assert!(error.ends_with("they do not `run`"), "{error}");
     }
 }

@@ -10,11 +10,11 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use clap_complete::Shell;
 
 pub use arguments::{Format, LogFormat, Logging};
-pub use inherited::Inherited;
+pub use inherited::{Inherited, LEAVE_IT};
 pub use settings::{Action, ChallengeSettings, Reach, Settings, Source};
 
 use arguments::{Arguments, Command};
-use inherited::first_line;
+use inherited::first_sentence;
 
 use crate::decide::installation::Installation;
 use crate::problem::Wrong;
@@ -71,7 +71,7 @@ impl Cli {
             .try_get_matches_from(words)
             .and_then(|matches| Arguments::from_arg_matches(&matches))
             .map_err(|error| Wrong {
-                what: first_line(&error),
+                what: first_sentence(&error),
                 hint: None,
             })?;
         match arguments.command {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub context: Option<String>,
     /// `--home-namespace`.
     pub home_namespace: Option<String>,
+    /// Whether what the arguments do not say is for the CronJob to say: everywhere but in its own Pods.
+    pub follow_the_cronjob: bool,
     /// The authority; a dry run can do without.
     pub authority: Option<AuthoritySettings>,
     /// What the plan is made by.
@@ -53,15 +55,6 @@ impl Settings {
     /// The directory's URL, where one is named.
     pub fn directory_url(&self) -> Option<&str> {
         self.policy.directory.as_ref().map(Directory::url)
-    }
-
-    /// Whether what the arguments do not say is for the CronJob to say: everywhere but in the CronJob's own Pod.
-    pub fn follow_the_cronjob(&self) -> bool {
-        let plans = matches!(
-            self.action,
-            Action::Run { .. } | Action::DryRun { .. } | Action::Explain
-        );
-        plans && self.source == Source::Cluster && !matches!(self.challenge.reach, Reach::Job { .. })
     }
 }
 
@@ -164,7 +157,13 @@ impl RunArgs {
             .as_ref()
             .is_some_and(|directory| directory.trust() == Trust::Private);
         let selection = self.selection.into_selection(self.names);
+        if self.challenge.solver == Solver::Pod && self.challenge.advertise_address.is_some() {
+            anyhow::bail!(
+                "`--advertise-address` is where this process answers, and `--solver pod` lets another: leave one of them away"
+            );
+        }
         Ok(Settings {
+            follow_the_cronjob: !self.source.no_cronjob && self.challenge.pod_controller_uid.is_none(),
             action: match self.dry_run {
                 true => Action::DryRun {
                     output: self.output,
@@ -198,6 +197,7 @@ impl ExplainArgs {
         };
         Ok(Settings {
             action: Action::Explain,
+            follow_the_cronjob: !self.source.no_cronjob,
             source: self.source.files(),
             at: self.source.at,
             authority: self.authority.into_settings(inherited)?,
@@ -225,6 +225,7 @@ impl Settings {
             kubeconfig: cluster.kubeconfig,
             context: cluster.context,
             home_namespace: cluster.home_namespace,
+            follow_the_cronjob: false,
             authority: None,
             policy: Policy::default(),
             challenge: ChallengeSettings::none(),
@@ -349,7 +350,7 @@ impl ChallengeSettings {
     }
 }
 
-/// A file that the arguments name: one of this machine, or one of the CronJob's Pod.
+/// A file that the arguments name: one of the CronJob's Pod where they are inherited, else one of this machine.
 fn read(path: &Path, inherited: &Inherited) -> std::io::Result<Vec<u8>> {
     match inherited.files.get(path) {
         Some(content) => Ok(content.clone()),
@@ -362,8 +363,10 @@ fn external_account(
     hmac_key_file: Option<PathBuf>,
     inherited: &Inherited,
 ) -> anyhow::Result<Option<ExternalAccount>> {
-    let (Some(key_id), Some(path)) = (key_id, hmac_key_file) else {
-        return Ok(None);
+    let (key_id, path) = match (key_id, hmac_key_file) {
+        (Some(key_id), Some(path)) => (key_id, path),
+        (None, None) => return Ok(None),
+        _ => anyhow::bail!("`--eab-key-id` and `--eab-hmac-key-file` come together: one of them is missing"),
     };
     let name = path.display();
     let key = read(&path, inherited)

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::route::{CHALLENGE_NAME, Home};
 
 /// Where the responder of a solver Pod listens, unless its run says otherwise.
 pub const SOLVER_PORT: u16 = 8080;
+/// Its container.
+const CONTAINER: &str = "solver";
 /// When the kubelet ends a Pod whose run was killed, in seconds: more than the CronJob gives a whole run.
 const DEADLINE_SECONDS: i64 = 3600;
 /// It has nothing to finish.
@@ -29,6 +32,7 @@ const HOPELESS: &[&str] = &[
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     labels: BTreeMap<String, String>,
+    annotations: Option<BTreeMap<String, String>>,
     spec: core::PodSpec,
 }
 
@@ -72,15 +76,19 @@ impl Default for Template {
             ..Default::default()
         };
         let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), "kube-lego-once".to_owned())]);
-        Self::of(Some(labels), spec, container)
+        let metadata = ObjectMeta {
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        };
+        Self::of(Some(&metadata), spec, container)
     }
 }
 
 impl Template {
     /// Keeps of a Pod and its container what a solver may have: no environment, no volume, no token, no second container.
-    pub fn of(labels: Option<BTreeMap<String, String>>, spec: core::PodSpec, container: core::Container) -> Self {
+    pub fn of(metadata: Option<&ObjectMeta>, spec: core::PodSpec, container: core::Container) -> Self {
         let container = core::Container {
-            name: "solver".into(),
+            name: CONTAINER.into(),
             image: container.image,
             image_pull_policy: container.image_pull_policy,
             // The program, without what it was to do.
@@ -96,6 +104,9 @@ impl Template {
             init_containers: None,
             ephemeral_containers: None,
             volumes: None,
+            // Gates are for controllers that wait for the CronJob's Pods.
+            readiness_gates: None,
+            scheduling_gates: None,
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             restart_policy: Some("Never".into()),
@@ -104,7 +115,9 @@ impl Template {
             ..spec
         };
         Self {
-            labels: labels.unwrap_or_default(),
+            labels: metadata.and_then(|it| it.labels.clone()).unwrap_or_default(),
+            // Some say what may be put into a Pod: a mesh's proxy, for one.
+            annotations: metadata.and_then(|it| it.annotations.clone()),
             spec,
         }
     }
@@ -128,6 +141,7 @@ impl Template {
 /// The Pod that answers for this account's thumbprint, in the name of this run.
 pub fn solver_pod(home: &Home, template: &Template, thumbprint: &str, listen: &str) -> core::Pod {
     let mut metadata = home.metadata(CHALLENGE_NAME.to_owned());
+    metadata.annotations = template.annotations.clone();
     let labels = metadata.labels.get_or_insert_default();
     for (name, value) in &template.labels {
         labels.entry(name.clone()).or_insert_with(|| value.clone());
@@ -160,7 +174,9 @@ pub enum Standing {
 /// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/>.
 pub fn standing(pod: &core::Pod) -> Standing {
     let status = pod.status.clone().unwrap_or_default();
-    let container = status.container_statuses.iter().flatten().next();
+    // Somebody may have put another one beside it.
+    let mut containers = status.container_statuses.iter().flatten();
+    let container = containers.find(|container| container.name == CONTAINER);
     let state = container
         .and_then(|container| container.state.clone())
         .unwrap_or_default();
@@ -225,6 +241,7 @@ mod tests {
             "serviceAccountName": "kube-lego-once",
             "imagePullSecrets": [{"name": "registry"}],
             "nodeSelector": {"zone": "a"},
+            "readinessGates": [{"conditionType": "x"}],
             "initContainers": [{"name": "other"}],
             "volumes": [{"name": "key", "secret": {"secretName": "eab"}}],
             "containers": [],
@@ -234,9 +251,9 @@ mod tests {
             "env": [{"name": "TOKEN", "value": "SECRET"}], "envFrom": [{"secretRef": {"name": "eab"}}],
             "volumeMounts": [{"name": "key", "mountPath": "/key"}],
         });
-        let labels = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
+        let metadata = json!({"labels": {"team": "web"}, "annotations": {"sidecar.istio.io/inject": "false"}});
         let template = Template::of(
-            Some(labels),
+            Some(&serde_json::from_value(metadata).expect("metadata")),
             serde_json::from_value(spec).expect("a spec"),
             serde_json::from_value(container).expect("a container"),
         );
@@ -248,7 +265,7 @@ mod tests {
         let pod = serde_json::to_value(solver_pod(&home, &template, "T", "0.0.0.0:8080")).expect("JSON");
         let expected = json!({
             "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "kube-lego-once", "namespace": "home", "labels": {
+            "metadata": {"name": "kube-lego-once", "namespace": "home", "annotations": {"sidecar.istio.io/inject": "false"}, "labels": {
                 "app.kubernetes.io/managed-by": "kube-lego-once", "kube-lego-once.dev/run": "r1", "team": "web",
             }},
             "spec": {

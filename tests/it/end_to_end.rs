@@ -315,8 +315,11 @@ fn a_second_signal_ends_the_run_at_once() {
             .status()
             .expect("kill")
     };
+    // `timeout` sends one twice.
     assert!(interrupt().success());
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(interrupt().success());
+    std::thread::sleep(Duration::from_millis(700));
     assert!(interrupt().success());
     let ran = Ran::from(running.wait_with_output().expect("the program ends")).exits(130);
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());

@@ -209,6 +209,7 @@ impl Scene {
             .arg(verb)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBE_LEGO_ONCE_HOME_NAMESPACE", &self.home)
+            .env("KUBE_LEGO_ONCE_NO_CRONJOB", "true")
             .env("KUBE_LEGO_ONCE_DIRECTORY", &self.pebble.directory)
             .env("KUBE_LEGO_ONCE_CA_BUNDLE", state("directory_ca"))
             .env("KUBE_LEGO_ONCE_PROFILE", "default")

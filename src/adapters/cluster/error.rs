@@ -163,10 +163,19 @@ impl ClusterError {
                 None => "--all-namespaces".into(),
             };
             let resource = target.resource();
+            let verb = verb.rbac();
+            // A CronJob's Pod needs none of these.
+            let by_hand = matches!(
+                (verb, resource.as_str()),
+                (_, "configmaps" | "cronjobs.batch") | ("get" | "create", "pods")
+            );
+            let granted = if by_hand {
+                "a run by hand takes more than rbac.yaml grants, and the README says what"
+            } else {
+                "rbac.yaml grants it"
+            };
             return Some(format!(
-                "it needs the verb `{}` on `{resource}` (rbac.yaml grants it); see `kubectl auth can-i {} {resource} {scope}`",
-                verb.rbac(),
-                verb.rbac(),
+                "it needs the verb `{verb}` on `{resource}` ({granted}); see `kubectl auth can-i {verb} {resource} {scope}`"
             ));
         }
         if let Some(quota) = self.quota() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
 use tokio::time::{Instant, sleep};
 
 use crate::decide::observed::LeftoverKind;
@@ -10,11 +11,15 @@ use crate::decide::route::Home;
 use crate::decide::solver::{Standing, standing};
 
 use super::challenge::PresentCause;
-use super::target::Target;
-use super::{Cluster, ClusterError};
+use super::target::{Target, Verb};
+use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// How long a Pod may take until it runs: a node may have to pull the image, or to come up.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// Who waits longer than usual is told what for.
+const SAY_AFTER: Duration = Duration::from_secs(3);
+/// Between two looks while challenges are answered.
+const WATCH_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(300);
 
@@ -44,18 +49,58 @@ impl SolverError {
     pub fn hint(&self) -> Option<String> {
         let instead = "`--advertise-address`, an address of this machine that Pods can connect to, does without";
         match self {
-            // Not what rbac.yaml grants: that is for the CronJob, which needs no Pod.
-            Self::Create(PresentCause::Cluster(error)) if error.is_forbidden() => {
-                Some(format!("it needs the verb `create` on `pods`; {instead}"))
-            }
-            Self::Create(cause) => cause.hint(),
+            Self::Create(cause) => match cause.hint() {
+                Some(hint) => Some(format!("{hint}; {instead}")),
+                None => Some(instead.to_owned()),
+            },
             Self::Look(error) => error.hint(),
-            Self::NotRunning { .. } => Some(format!("`--image` names another image; {instead}")),
+            Self::NotRunning { why, .. } if why.contains("Image") => {
+                Some(format!("`--image` names another image; {instead}"))
+            }
+            Self::NotRunning { .. } => Some(instead.to_owned()),
         }
     }
 }
 
 impl Cluster {
+    /// Does everything that [`Cluster::start_solver`] begins with, short of writing: where no Pod may be made, nothing need be
+    /// begun.
+    pub async fn rehearse_solver(&self, pod: &Pod) -> Result<(), SolverError> {
+        let metadata = &pod.metadata;
+        let target = Target::of::<Pod>(metadata.namespace.as_deref(), metadata.name.as_deref());
+        let params = PostParams {
+            dry_run: true,
+            field_manager: Some(FIELD_MANAGER.into()),
+        };
+        let request = serde_json::to_vec(pod)
+            .map_err(kube::core::request::Error::SerializeBody)
+            .and_then(|body| target.request().create(&params, body));
+        match self.call_text(Verb::Create, &target, request).await {
+            // Whose that one is, is asked when ours is made.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(PresentCause::Cluster(error).into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Ends when the Pod does not run any more, with why. What cannot be read now is read a little later.
+    pub async fn solver_ended(&self, home: &Home, name: &str) -> String {
+        let target = Target::of::<Pod>(Some(&home.namespace), Some(name));
+        loop {
+            sleep(WATCH_PAUSE).await;
+            let why = match self.get::<Pod>(&target).await.map(|pod| standing(&pod)) {
+                Ok(Standing::Ended(why)) => why,
+                Ok(Standing::Running | Standing::Waiting(_)) => continue,
+                Err(error) if error.is_not_found() => "somebody deleted it".to_owned(),
+                Err(error) => {
+                    log::debug!("{error}");
+                    continue;
+                }
+            };
+            return format!("Pod `{}/{name}` runs no more: {why}", home.namespace);
+        }
+    }
+
     /// Creates the Pod and returns its UID once it runs.
     ///
     /// It may be dropped at any time: [`Cluster::withdraw`] finds the Pod.
@@ -65,19 +110,19 @@ impl Cluster {
     pub async fn start_solver(&self, home: &Home, pod: &Pod) -> Result<String, SolverError> {
         let made = self.make(LeftoverKind::Pod, home, pod).await?;
         let target = Target::of::<Pod>(Some(&made.namespace), Some(&made.name));
-        let give_up = Instant::now() + START_LIMIT;
+        let begun = Instant::now();
         let mut said = String::new();
         loop {
             let found: Pod = self.get(&target).await?;
             let why = match standing(&found) {
                 Standing::Running => return Ok(made.uid),
                 Standing::Ended(why) => why,
-                Standing::Waiting(why) if Instant::now() >= give_up => {
+                Standing::Waiting(why) if begun.elapsed() >= START_LIMIT => {
                     format!("after {} s, {why}", START_LIMIT.as_secs())
                 }
                 Standing::Waiting(why) => {
-                    if why != said {
-                        log::debug!("Pod `{}/{}` does not run yet: {why}", made.namespace, made.name);
+                    if why != said && begun.elapsed() >= SAY_AFTER {
+                        log::info!("Pod `{}/{}` does not run yet: {why}", made.namespace, made.name);
                         said = why;
                     }
                     sleep(LOOK_PAUSE).await;
@@ -174,6 +219,28 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn that_it_runs_no_more_is_noticed_and_an_error_is_no_end() {
+        let of = |code, body| Reply::new("GET", &format!("{PODS}/kube-lego-once"), code, body);
+        let ended = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        for (last, expected) in [
+            (
+                of(200, stands(ended)),
+                "runs no more: it ended with exit code 137: OOMKilled",
+            ),
+            (
+                of(404, status(404, "NotFound", "none")),
+                "runs no more: somebody deleted it",
+            ),
+        ] {
+            let running = of(200, stands(json!({"running": {}})));
+            let (cluster, server) = script([running, of(500, status(500, "InternalError", "etcd")), last]);
+            let why = cluster.solver_ended(&home(), "kube-lego-once").await;
+            assert_eq!(why, format!("Pod `home/kube-lego-once` {expected}"));
+            server.finish().await;
+        }
+    }
+
     #[tokio::test]
     async fn without_the_right_the_hint_names_it() {
         let denied = r#"pods is forbidden: User "u" cannot create resource "pods""#;
@@ -182,7 +249,7 @@ mod tests {
         let error = cluster.start_solver(&home(), &pod()).await.expect_err("denied");
         let hint = error.hint().expect("a hint");
         assert!(
-            hint.starts_with("it needs the verb `create` on `pods`; `--advertise-address`"),
+            hint.starts_with("it needs the verb `create` on `pods` (a run by hand takes more than rbac.yaml grants"),
             "{hint}"
         );
     }

@@ -165,7 +165,7 @@ fn answer_hint(status: StatusCode, speaker: &Speaker) -> &'static str {
             "something in front of the challenge forbids it: free `/.well-known/acme-challenge/` of authentication and address lists"
         }
         (Speaker::Stranger, 502..=504) => {
-            "the controller cannot reach the responder: is there a network policy, and is `--advertise-address` (outside of the cluster) reachable?"
+            "the controller cannot reach the responder: is there a network policy, or, where `--advertise-address` is given, a firewall?"
         }
         (Speaker::Stranger, _) => {
             "does the name point at this cluster, and does a controller serve the Ingress's class? its log says whether it took up the challenge Ingress `kube-lego-once-CLASS`"
