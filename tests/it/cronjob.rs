@@ -45,6 +45,20 @@ pub fn install(scene: &Scene) {
     scene.apply(&manifests(scene, &scene.home, &[("ANNOTATION", &scene.annotation)]));
 }
 
+/// A scene with the shipped CronJob and one Ingress, `a`, for `a.NAME.example` with `a-tls`. Nothing, and that is said, where
+/// the test cluster runs no Pods.
+pub fn one_due(name: &'static str, what: &str) -> Option<Scene> {
+    if !has_nodes(what) {
+        return None;
+    }
+    let scene = Scene::new(name);
+    let namespace = scene.namespace("web");
+    let host = format!("a.{name}.example");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &[&host]));
+    install(&scene);
+    Some(scene)
+}
+
 /// `kubectl create job --from`, as the README says.
 pub fn start(scene: &Scene, name: &str) {
     kubectl(
@@ -110,13 +124,9 @@ fn endpoints(scene: &Scene) -> Vec<Value> {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn its_job_issues_from_inside_a_pod() {
-    if !has_nodes("the CronJob") {
+    let Some(scene) = one_due("by-cronjob", "the CronJob") else {
         return;
-    }
-    let scene = Scene::new("by-cronjob");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.by-cronjob.example"]));
-    install(&scene);
+    };
     start(&scene, "now");
     let succeeded = scene.wait_for_job("now");
     let said = kubectl(&["logs", "-n", &scene.home, "job/now"], "");
@@ -139,13 +149,9 @@ fn its_job_issues_from_inside_a_pod() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_pod_that_is_deleted_in_mid_run_takes_its_objects_with_it() {
-    if !has_nodes("a deleted Pod") {
+    let Some(scene) = one_due("deleted-pod", "a deleted Pod") else {
         return;
-    }
-    let scene = Scene::new("deleted-pod");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.deleted-pod.example"]));
-    install(&scene);
+    };
     start(&scene, "first");
     pause_at_the_order(&scene, "first");
     kubectl(
@@ -208,13 +214,9 @@ fn an_evicted_run_is_done_by_another_pod_of_the_same_job() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_killed_pods_leftover_service_leads_nowhere() {
-    if !has_nodes("a killed Pod") {
+    let Some(scene) = one_due("killed-pod", "a killed Pod") else {
         return;
-    }
-    let scene = Scene::new("killed-pod");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.killed-pod.example"]));
-    install(&scene);
+    };
     start(&scene, "first");
     pause_at_the_order(&scene, "first");
     assert_eq!(endpoints(&scene).len(), 1, "the Service selects the run's Pod");
@@ -240,11 +242,16 @@ fn a_killed_pods_leftover_service_leads_nowhere() {
     https("a.killed-pod.example", &scene.pebble.root());
 }
 
-/// SIGKILL to the process of a Pod, as an out-of-memory killer would.
-fn kill_the_program(scene: &Scene, pod: &str) {
+/// The id of a Pod's container.
+pub fn container_of(scene: &Scene, pod: &str) -> String {
     let path = "jsonpath={.status.containerStatuses[0].containerID}";
     let id = kubectl(&["get", "pod", pod, "-n", &scene.home, "-o", path], "");
-    let id = id.rsplit('/').next().expect("an id").to_owned();
+    id.rsplit('/').next().expect("an id").to_owned()
+}
+
+/// SIGKILL to the process of a Pod, as an out-of-memory killer would.
+fn kill_the_program(scene: &Scene, pod: &str) {
+    let id = container_of(scene, pod);
     let text = |key: &str| cluster()[key].as_str().expect("text").to_owned();
     let output = Command::new(text("ctr"))
         .args([

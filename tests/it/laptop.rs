@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cronjob::{install, start};
+use crate::cronjob::{install, one_due, start};
 use crate::end_to_end::https;
 use crate::readme::{commands_of, read};
 use crate::scene::{Ran, Scene, cluster, has_nodes, image, kubectl, program};
@@ -138,13 +138,9 @@ fn signal(child: &Child, signal: &str) {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_bare_run_does_what_the_cronjob_does() {
-    if !has_nodes("the solver Pod") {
+    let Some(scene) = one_due("bare-run", "the solver Pod") else {
         return;
-    }
-    let scene = Scene::new("bare-run");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.bare-run.example"]));
-    install(&scene);
+    };
     let person = Person::new(&scene);
 
     let dry = ended({
@@ -185,13 +181,9 @@ fn a_bare_run_does_what_the_cronjob_does() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn the_solver_pod_knows_no_secret_and_goes_with_the_run() {
-    if !has_nodes("what is in the solver Pod") {
+    let Some(scene) = one_due("solver-pod", "what is in the solver Pod") else {
         return;
-    }
-    let scene = Scene::new("solver-pod");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.solver-pod.example"]));
-    install(&scene);
+    };
     let person = Person::new(&scene);
 
     let running = at_the_order(&scene, person.run());
@@ -229,13 +221,9 @@ fn the_solver_pod_knows_no_secret_and_goes_with_the_run() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_killed_persons_pod_is_swept_by_the_next_run() {
-    if !has_nodes("a solver Pod whose run was killed") {
+    let Some(scene) = one_due("killed-person", "a solver Pod whose run was killed") else {
         return;
-    }
-    let scene = Scene::new("killed-person");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.killed-person.example"]));
-    install(&scene);
+    };
     let person = Person::new(&scene);
     let mut running = at_the_order(&scene, person.run());
     running.kill().expect("SIGKILL");
@@ -259,13 +247,9 @@ fn a_killed_persons_pod_is_swept_by_the_next_run() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn an_image_that_is_not_there_ends_the_run_before_any_order() {
-    if !has_nodes("a solver Pod without its image") {
+    let Some(scene) = one_due("no-image", "a solver Pod without its image") else {
         return;
-    }
-    let scene = Scene::new("no-image");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.no-image.example"]));
-    install(&scene);
+    };
     let person = Person::new(&scene);
     let mut command = person.run();
     command.args(["--image", "nobody.example/kube-lego-once:0"]);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-use crate::cronjob::{install, pod_of, start};
+use crate::cronjob::{container_of, install, pod_of, start};
 use crate::end_to_end::https;
 use crate::pods::layer_file;
 use crate::scene::{Scene, cluster, has_nodes, image_archive, kubectl};
@@ -129,19 +129,7 @@ fn measured(scene: &Scene, job: &str) -> Peak {
         &["get", "pod", &pod, "-n", &scene.home, "-o", "jsonpath={.metadata.uid}"],
         "",
     );
-    let program = kubectl(
-        &[
-            "get",
-            "pod",
-            &pod,
-            "-n",
-            &scene.home,
-            "-o",
-            "jsonpath={.status.containerStatuses[0].containerID}",
-        ],
-        "",
-    );
-    let program = program.rsplit('/').next().expect("an id").to_owned();
+    let program = container_of(scene, &pod);
     let of = |id: &String| samples.get(id).copied().unwrap_or_default();
     let pause = containers_of(&uid)
         .iter()

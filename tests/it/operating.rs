@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cronjob::{install, start};
+use crate::cronjob::{one_due, start};
 use crate::readme::{commands_of, read};
-use crate::scene::{Ran, Scene, cluster, has_nodes, kubectl};
+use crate::scene::{Ran, Scene, cluster, kubectl};
 
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn its_commands_work() {
-    if !has_nodes("the operator's commands") {
+    let Some(scene) = one_due("operating", "the operator's commands") else {
         return;
-    }
-    let scene = Scene::new("operating");
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.operating.example"]));
-    install(&scene);
+    };
     start(&scene, "now");
     assert!(scene.wait_for_job("now"));
 

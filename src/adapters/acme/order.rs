@@ -108,7 +108,7 @@ impl Order {
                 };
                 return Err(AcmeError::new(VALIDATE, &self.url, cause));
             }
-            self.poll(VALIDATE, deadline, OrderState::Pending).await?;
+            self.poll(VALIDATE, deadline, OrderState::Pending, None).await?;
         }
         match self.state() {
             OrderState::Invalid => Err(self.invalid(VALIDATE).await),
@@ -128,11 +128,12 @@ impl Order {
         may_finalize: impl Fn() -> bool,
     ) -> Result<String, AcmeError> {
         let deadline = deadline.into();
+        let mut heard = None;
         if self.state() == OrderState::Ready {
-            self.finalize(csr_der, deadline, may_finalize).await?;
+            heard = self.finalize(csr_der, deadline, may_finalize).await?;
         }
         if self.state() == OrderState::Processing {
-            self.poll(CERTIFICATE, deadline, OrderState::Processing).await?;
+            self.poll(CERTIFICATE, deadline, OrderState::Processing, heard).await?;
         }
         match self.state() {
             OrderState::Valid => self.download(deadline).await,
@@ -172,23 +173,27 @@ impl Order {
         csr_der: &[u8],
         deadline: Instant,
         may_finalize: impl Fn() -> bool,
-    ) -> Result<(), AcmeError> {
+    ) -> Result<Option<Exchange>, AcmeError> {
         let mut patience = Patience::until(deadline);
         loop {
             if !may_finalize() {
                 let cause = Cause::Other("another run may have taken over".into());
                 return Err(AcmeError::new(FINALIZE, &self.url, cause));
             }
-            let finalized = call!(self.caller, FINALIZE, &self.url, self.inner.finalize_csr(csr_der));
-            let Err(failure) = finalized else {
-                return Ok(());
+            let finalized = call!(self.caller, FINALIZE, &self.url, async {
+                self.inner.finalize_csr(csr_der).await?;
+                Ok(exchange::last())
+            });
+            let failure = match finalized {
+                Ok(exchange) => return Ok(exchange),
+                Err(failure) => failure,
             };
             let not_ready = matches!(failure.cause(), Cause::Problem(problem) if problem.kind == "orderNotReady");
             if failure.is_permanent() && !not_ready {
                 return Err(failure);
             }
             match self.refresh(FINALIZE).await {
-                Ok(_) if self.state() != OrderState::Ready => return Ok(()),
+                Ok(exchange) if self.state() != OrderState::Ready => return Ok(exchange),
                 Ok(_) => patience.rest(failure).await?,
                 Err(failure) => patience.rest(failure).await?,
             }
@@ -208,8 +213,21 @@ impl Order {
 
     /// Asks for the order until it has left a state. The library's own polling does not end for an order that is
     /// further than it expects, and gives up where one answer is missing.
-    async fn poll(&mut self, operation: &str, deadline: Instant, leave: OrderState) -> Result<(), AcmeError> {
+    ///
+    /// `heard` is an answer that had the order in that state: what it says of when to ask again is obeyed (RFC 8555 section
+    /// 7.4).
+    async fn poll(
+        &mut self,
+        operation: &str,
+        deadline: Instant,
+        leave: OrderState,
+        heard: Option<Exchange>,
+    ) -> Result<(), AcmeError> {
         let mut patience = Patience::until(deadline);
+        if heard.is_some() {
+            let failure = self.waiting(operation).after(heard.as_ref());
+            patience.rest(failure).await?;
+        }
         loop {
             match self.refresh(operation).await {
                 Ok(_) if self.state() != leave => return Ok(()),
