@@ -71,8 +71,11 @@ fn a_restricted_pod_runs_the_program_with_its_service_account() {
     );
 
     // No kubeconfig and no address: it asks 10.96.0.1, as its ServiceAccount, which kube-proxy leads to the API server.
-    let annotation = [("KUBE_LEGO_ONCE_ANNOTATION", scene.annotation.as_str())];
-    let ran = scene.job("dry-run", &["run", "--dry-run"], &annotation).exits(0);
+    let environment = [
+        ("KUBE_LEGO_ONCE_ANNOTATION", scene.annotation.as_str()),
+        ("KUBE_LEGO_ONCE_NO_CRONJOB", "true"),
+    ];
+    let ran = scene.job("dry-run", &["run", "--dry-run"], &environment).exits(0);
     assert!(ran.stdout.contains("site-tls"), "{}", ran.stdout);
     let lists = |request: &crate::scene::Request| request.verb == "list" && request.resource == "ingresses";
     assert!(scene.requests().iter().any(lists), "{:?}", scene.requests());
