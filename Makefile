@@ -38,9 +38,10 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 
 WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that needs root
 
-# The last test reads what all the others did.
+# Most of a test's time is waiting, for a Lease or a Pod, so more of them run than there are cores. The last one reads what
+# all the others did.
 cluster-tests:
-	cargo test --locked -- --ignored --skip every_right_is_used
+	cargo test --locked -- --ignored --skip every_right_is_used --test-threads 6
 	cargo test --locked --test it every_right_is_used -- --ignored
 
 cluster-binaries:
