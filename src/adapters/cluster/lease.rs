@@ -4,7 +4,7 @@
 //! it said it would hold, by the clock of the one who waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -36,8 +36,8 @@ const MARGIN: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_secs(2);
 /// Lost races in a row. Each means that somebody else won, so many never happen.
 const RACES_LIMIT: usize = 20;
-/// Versions that a release may miss while its own renewals arrive late.
-const RELEASE_ROUNDS: usize = 3;
+/// Versions that a write may miss while earlier renewals arrive late.
+const CONFLICT_ROUNDS: usize = 3;
 
 /// How long to wait for another's Lease.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +102,30 @@ pub struct Held {
 struct State {
     lease: Lease,
     /// When the last renewal that succeeded was sent: others count from no earlier.
-    renewed: Instant,
+    renewed: Moment,
     lost: Option<String>,
+}
+
+/// A moment on both clocks: a suspended machine's monotonic one stands still, and the wall clock may be set.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// The larger of both ages: others counted on while this machine slept, and a clock that was set forward costs no more
+    /// than the wait for the next renewal.
+    fn age(self) -> Duration {
+        self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
 }
 
 /// What must not change for a Lease to expire.
@@ -131,12 +153,12 @@ impl Cluster {
         let mut seen: Option<(Sight, Instant)> = None;
         let mut races = 0;
         loop {
-            let asked = Instant::now();
+            let asked = Moment::now();
             let found = self.find_lease(home_namespace).await?;
             let other = other_holder(found.as_ref(), run);
             let expired = match (&seen, &found) {
                 (Some((sight, since)), Some(lease)) => {
-                    *sight == Sight::of(lease) && asked.duration_since(*since) >= duration(lease)
+                    *sight == Sight::of(lease) && asked.monotonic.duration_since(*since) >= duration(lease)
                 }
                 _ => false,
             };
@@ -217,7 +239,7 @@ impl Cluster {
         self.call(verb, &target, request).await
     }
 
-    fn hold(&self, lease: Lease, run: &RunId, renewed: Instant) -> Held {
+    fn hold(&self, lease: Lease, run: &RunId, renewed: Moment) -> Held {
         let state = Arc::new(Mutex::new(State {
             lease,
             renewed,
@@ -235,7 +257,7 @@ impl Cluster {
     /// Renews once. An error of the outer kind is worth another try; the inner one says that the Lease is lost.
     async fn renew(&self, lease: Lease, run: &RunId) -> Result<Result<Lease, String>, ClusterError> {
         let mut renewed = lease;
-        for _ in 0..RELEASE_ROUNDS {
+        for _ in 0..CONFLICT_ROUNDS {
             renewed.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
             let error = match self.write_lease(Verb::Update, &renewed).await {
                 Ok(lease) => return Ok(Ok(lease)),
@@ -266,7 +288,7 @@ async fn keep(cluster: Cluster, state: Arc<Mutex<State>>, run: RunId) {
     let mut pause = RENEW_EVERY;
     loop {
         sleep(pause).await;
-        let sent = Instant::now();
+        let sent = Moment::now();
         let lease = locked(&state).lease.clone();
         pause = match tokio::time::timeout(RENEW_LIMIT, cluster.renew(lease, &run)).await {
             Ok(Ok(Ok(lease))) => {
@@ -295,7 +317,7 @@ impl Held {
     /// Whether the Lease can still be relied on; asked before each step that must not be done twice.
     pub fn check(&self) -> Result<(), LeaseError> {
         let state = locked(&self.state);
-        let age = state.renewed.elapsed();
+        let age = state.renewed.age();
         let why = match &state.lost {
             Some(why) => why.clone(),
             None if age > DURATION - MARGIN => format!("no renewal succeeded for {} s", age.as_secs()),
@@ -322,7 +344,7 @@ impl Held {
                 Err(error) if error.is_not_found() => return Ok(()),
                 Err(error) => error,
             };
-            if !error.is_conflict() || round == RELEASE_ROUNDS {
+            if !error.is_conflict() || round == CONFLICT_ROUNDS {
                 return Err(error);
             }
             round += 1;
@@ -563,6 +585,20 @@ mod tests {
         sleep(Duration::from_secs(10)).await;
         let error = held.check().expect_err("too old").to_string();
         assert!(error.contains("no renewal succeeded for 31 s"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_slept_relies_on_nothing_before_its_next_renewal() {
+        let (_kept, cluster, _server) = Kept::serve(None);
+        let held = cluster
+            .acquire("home", &run(), LONG, pending())
+            .await
+            .expect("the Lease");
+        locked(&held.state).renewed.wall -= Duration::from_secs(60);
+        let error = held.check().expect_err("it slept a minute").to_string();
+        assert!(error.contains("no renewal succeeded for 60 s"), "{error}");
+        sleep(RENEW_EVERY + Duration::from_secs(1)).await;
+        held.check().expect("nobody took it meanwhile");
     }
 
     #[tokio::test(start_paused = true)]
