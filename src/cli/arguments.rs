@@ -87,7 +87,7 @@ pub(super) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArgs {
     /// Only these Secrets, or those of these Ingresses
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", help_heading = "Selection")]
     pub(super) names: Vec<String>,
     /// Report what is due and do nothing
     #[arg(long)]

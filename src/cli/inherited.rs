@@ -74,7 +74,11 @@ impl Inherited {
     }
 
     fn take(&mut self, arg: &Arg, theirs: &Theirs<'_>) -> Result<(), Wrong> {
-        let Some(long) = arg.get_long() else { return Ok(()) };
+        let Some(long) = arg.get_long() else {
+            // A name stands for itself.
+            self.flags.extend(theirs.values(arg)?);
+            return Ok(());
+        };
         for value in theirs.values(arg)? {
             if arg.get_value_hint() == ValueHint::AnyPath {
                 self.paths.push((format!("--{long}"), PathBuf::from(&value)));
@@ -205,7 +209,7 @@ fn is_settled(arg: &Arg, command: &Command, ours: &ArgMatches) -> bool {
     let whole = match arg.get_help_heading() {
         Some("Selection") => {
             let mut any = command.get_arguments().filter(selection);
-            said("names") || any.any(|arg| said(arg.get_id().as_str()))
+            any.any(|arg| said(arg.get_id().as_str()))
         }
         Some("Authority") => said("directory"),
         _ => false,
@@ -309,6 +313,15 @@ mod tests {
         ] {
             assert_eq!(inherited(&theirs, ours), expected, "{ours:?}");
         }
+    }
+
+    #[test]
+    fn the_names_are_the_cronjobs_too() {
+        let theirs = installation(&["run", "a-tls", "b-tls", "-n", "web"], &[]);
+        let all = ["a-tls", "b-tls", "--namespace=web"].map(str::to_owned).to_vec();
+        assert_eq!(inherited(&theirs, &["run", "--dry-run"]), Ok(all));
+        assert_eq!(inherited(&theirs, &["run", "-n", "shop"]), Ok(Vec::new()));
+        assert_eq!(inherited(&theirs, &["run", "c-tls"]), Ok(Vec::new()));
     }
 
     #[test]
