@@ -101,7 +101,9 @@ pub async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<Ending> {
             Ok(Ending::new(String::new(), ExitStatus::Success))
         }
         (_, Source::Files { paths, recursive }) => {
-            let manifests = adapters::manifests::read(paths, *recursive)?;
+            let (paths, recursive) = (paths.clone(), *recursive);
+            let reading = tokio::task::spawn_blocking(move || adapters::manifests::read(&paths, recursive));
+            let manifests = unless_stopped(async { Ok(reading.await??) }, stop).await?;
             let (observed, plan) = decided(observe::of_manifests(manifests), &settings)?;
             Ok(shown(&observed, &plan, &settings))
         }

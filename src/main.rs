@@ -41,7 +41,10 @@ fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
         let (stopper, stop) = Stop::pair();
         tokio::spawn(listen_for_signals(stopper));
         kube_lego_once::run(&cli, &stop).await
-    })?;
+    });
+    // What had to be awaited was; a name server that does not answer, or a stdin that does not end, must not keep us.
+    runtime.shutdown_background();
+    let ending = ending?;
     if let Some(error) = &ending.unfinished {
         say(json, &problem::one_line(error), problem::hint(error));
     }
