@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::watch;
 
 use crate::adapters::acme::Account;
-use crate::adapters::cluster::{Held, LeaseWait};
+use crate::adapters::cluster::{Held, LeaseWait, in_cluster_namespace};
 use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::Directory;
 use crate::decide::inspection::Marker;
@@ -142,7 +142,18 @@ impl World {
                 format!("no EndpointSlice takes the address `{address}`, and no Pod could reach it"),
                 hint,
             )),
-            Reach::Address(_) | Reach::Job { .. } | Reach::Solver(_) => Ok(()),
+            Reach::Job { .. } => match in_cluster_namespace().filter(|own| *own != self.site.home) {
+                // No Service selects a Pod of another namespace, and what it owned there would be collected as garbage.
+                Some(own) => Err(Wrong::new(
+                    format!(
+                        "the home namespace is `{}`, and the run's Pod is in `{own}`: nothing would lead to it",
+                        self.site.home
+                    ),
+                    "leave `--home-namespace` away, or move the CronJob",
+                )),
+                None => Ok(()),
+            },
+            Reach::Address(_) | Reach::Solver(_) => Ok(()),
         }
     }
 
