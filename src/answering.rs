@@ -6,6 +6,7 @@ use crate::adapters::acme::Account;
 use crate::adapters::responder::Responder;
 use crate::cli::Reach;
 use crate::decide::name::RUN_LABEL;
+use crate::decide::observed::Leftover;
 use crate::decide::route::{Backend, Home, JOB_LABEL};
 use crate::decide::solver::{SOLVER_PORT, Template, solver_pod};
 use crate::world::{World, pod};
@@ -22,8 +23,8 @@ pub struct Answering {
 enum By {
     /// It answers as long as this is kept.
     Us { _responder: Responder },
-    /// The Pod of this name.
-    Pod(String),
+    /// This Pod.
+    Pod(Leftover),
 }
 
 impl Answering {
@@ -58,19 +59,18 @@ impl Answering {
         let home = world.home();
         let listen = listen_in_a_pod(world.challenge.listen);
         let solver = solver_pod(&home, template, account.thumbprint(), &listen.to_string());
-        let uid = world.site.cluster.start_solver(&home, &solver).await?;
-        let name = solver.metadata.name.unwrap_or_default();
-        log::info!("Pod `{}/{name}` answers the challenges", home.namespace);
+        let made = world.site.cluster.start_solver(&home, &solver).await?;
+        log::info!("Pod `{}/{}` answers the challenges", made.namespace, made.name);
         Ok(Self {
             backend: Backend::Pod {
                 label: (RUN_LABEL, home.run.to_string()),
                 port: listen.port(),
             },
             home: Home {
-                owner: Some(pod(name.clone(), uid)),
+                owner: Some(pod(made.name.clone(), made.uid.clone())),
                 ..home
             },
-            by: By::Pod(name),
+            by: By::Pod(made),
         })
     }
 
@@ -91,7 +91,7 @@ impl Answering {
     pub async fn lost(&self, world: &World) -> String {
         match &self.by {
             By::Us { .. } => std::future::pending().await,
-            By::Pod(name) => world.site.cluster.solver_ended(&self.home, name).await,
+            By::Pod(pod) => world.site.cluster.solver_ended(pod).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The sequence of effects: respond, present, then probe, order and store each certificate; withdraw on every way out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::{Instant, sleep};
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, TlsContent};
@@ -21,7 +22,7 @@ use crate::decide::plan::{Decision, Plan};
 use crate::decide::report::{Failure, Outcome, Outcomes};
 use crate::decide::route::Route;
 use crate::order;
-use crate::problem::Wrong;
+use crate::problem::{self, Wrong};
 use crate::progress::Progress;
 use crate::site::Site;
 use crate::world::World;
@@ -33,6 +34,10 @@ const CONCURRENT_CERTIFICATES: usize = 10;
 const CONCURRENT_PROBES: usize = 64;
 /// Rehearsals at the same time.
 const CONCURRENT_REHEARSALS: usize = 16;
+/// What the finalizers of a leftover may take.
+const FINALIZER_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks at whether they are done.
+const FINALIZER_PAUSE: Duration = Duration::from_secs(1);
 /// What the removal of the challenge objects may take.
 const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -52,7 +57,7 @@ pub struct Applied {
 pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Applied> {
     let outcomes = Mutex::new(Outcomes::new());
     let prepared = tokio::select! {
-        prepared = prepare(plan, world, &outcomes) => prepared?,
+        prepared = prepare(plan, held, world, &outcomes) => prepared?,
         () = world.stop.requested_and_grace_over() => anyhow::bail!("stopped before anything was ordered"),
     };
     let mut unfinished = None;
@@ -77,6 +82,9 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ap
         };
         unfinished = withdraw(world).await.err();
         drop(answering);
+        if let (Ok(Err(_)) | Err(_), Some(left)) = (&ended, &unfinished) {
+            log::warn!("{}", problem::one_line(left));
+        }
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
     let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -86,14 +94,22 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ap
 /// All that comes before the first challenge object: the sweep, the account, and what the rehearsal leaves.
 async fn prepare<'a>(
     plan: &'a Plan,
+    held: &Held,
     world: &World,
     outcomes: &Mutex<Outcomes>,
 ) -> anyhow::Result<Option<(Account, Vec<&'a Decision>)>> {
+    held.check()?;
     sweep(plan, &world.site).await?;
+    forget(plan, held, &world.site).await?;
     if plan.issue.is_empty() {
         return Ok(None);
     }
     world.can_order()?;
+    if let Some(unread) = &plan.ledger_unread {
+        return Err(
+            anyhow::Error::new(unread.clone()).context("nothing is ordered while an earlier run's orders are unknown")
+        );
+    }
     world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
     world.site.cluster.rehearse_ledger(&world.site.home).await?;
     Answering::rehearse(world).await?;
@@ -106,11 +122,7 @@ async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
     for leftover in &plan.sweep {
         site.cluster.delete_leftover(leftover).await?;
     }
-    let left = if plan.sweep.is_empty() {
-        Vec::new()
-    } else {
-        site.cluster.list_leftovers(&site.home).await?
-    };
+    let left = still_there(plan, site).await?;
     for Leftover {
         kind,
         namespace,
@@ -119,17 +131,38 @@ async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
         run,
     } in &plan.sweep
     {
-        if left.iter().any(|left| left.uid == *uid) {
+        if left.contains(uid) {
             let kind_name = format!("{kind:?}").to_lowercase();
             return Err(Wrong::new(
                 format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: it has finalizers"),
-                format!("`kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go"),
+                format!("where the finalizers' controller is gone, `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go"),
             )
             .into());
         }
         log::info!("removed {kind:?} `{namespace}/{name}` of run `{run}`");
     }
+    Ok(())
+}
+
+/// Which of the objects that were deleted are there in spite of it. A finalizer may take a moment.
+async fn still_there(plan: &Plan, site: &Site) -> anyhow::Result<BTreeSet<String>> {
+    let mut left: BTreeSet<String> = plan.sweep.iter().map(|leftover| leftover.uid.clone()).collect();
+    let deadline = Instant::now() + FINALIZER_DEADLINE;
+    while !left.is_empty() {
+        let there = site.cluster.list_leftovers(&site.home).await?;
+        left.retain(|uid| there.iter().any(|leftover| leftover.uid == *uid));
+        if left.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        sleep(FINALIZER_PAUSE).await;
+    }
+    Ok(left)
+}
+
+async fn forget(plan: &Plan, held: &Held, site: &Site) -> anyhow::Result<()> {
     for secret in &plan.forget {
+        // Whoever has the Lease now may have an entry of its own there.
+        held.check()?;
         match site.cluster.remove_pending(&site.home, secret).await {
             Ok(()) => log::debug!("removed an old order for `{secret}` from the ledger"),
             Err(error) => log::warn!("remove an old order for `{secret}` from the ledger: {error}"),
@@ -146,6 +179,10 @@ async fn open_account(world: &World) -> anyhow::Result<Account> {
     match world.site.cluster.read_account(&world.site.home, directory).await {
         Read::Found(credentials) => Ok(authority.open(&credentials).await?),
         Read::Absent => {
+            // A key that is registered and then dropped is an account lost, and an external one's key may be good for one.
+            if world.stop.is_requested() {
+                anyhow::bail!("stopped before an account was registered");
+            }
             world.site.cluster.rehearse_account(&world.site.home, directory).await?;
             let (account, credentials) = authority.register().await?;
             world
@@ -223,10 +260,13 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     async fn solve(&self, answering: &OnceCell<Answering>) -> anyhow::Result<()> {
+        self.held.check()?;
         let answering = tokio::select! {
             started = answering.get_or_try_init(|| Answering::start(self.world, self.account)) => started?,
             () = self.world.stop.requested() => return Ok(()),
         };
+        // A Pod may have taken two minutes.
+        self.held.check()?;
         let lost = answering.lost(self.world).shared();
         let refused = self.present(answering).await?;
         let prober = Prober::new(
@@ -240,31 +280,40 @@ impl Batch<'_> {
             .iter()
             .filter(|decision| !refused.contains(&decision.certificate.secret));
         let progress = Progress::of(self.due.len() - refused.len());
-        stream::iter(routed)
-            .for_each_concurrent(CONCURRENT_CERTIFICATES, |decision| async {
-                let outcome = tokio::select! {
-                    biased;
-                    () = self.world.stop.requested() => Outcome::Stopped,
-                    why = lost.clone() => Outcome::Failed(Failure {
-                        message: format!("nothing was ordered, because nobody answers challenges any more: {why}"),
-                        hint: None,
-                    }),
-                    probed = probe(&prober, &turns, &decision.certificate) => {
-                        progress.probed();
-                        match probed {
-                            Ok(()) => {
-                                keep(self.outcomes, decision, Outcome::Interrupted);
-                                order::obtain(decision, self.account, self.held, self.world).await
-                            }
-                            Err(failure) => Outcome::Failed(failure),
+        stream::iter(with_equal_hosts(routed))
+            .for_each_concurrent(CONCURRENT_CERTIFICATES, |equals| async {
+                for decision in equals {
+                    let ready = tokio::select! {
+                        biased;
+                        () = self.world.stop.requested() => Err(Outcome::Stopped),
+                        why = lost.clone() => Err(Outcome::Failed(Failure {
+                            message: format!("nothing was ordered, because nobody answers challenges any more: {why}"),
+                            hint: None,
+                        })),
+                        probed = self.probe(decision, &prober, &turns) => probed.map_err(Outcome::Failed),
+                    };
+                    progress.probed();
+                    let outcome = match ready {
+                        Ok(()) => {
+                            keep(self.outcomes, decision, Outcome::Interrupted);
+                            order::obtain(decision, self.account, self.held, self.world).await
                         }
-                    }
-                };
-                record(self.outcomes, decision, outcome);
-                progress.ended();
+                        Err(outcome) => outcome,
+                    };
+                    record(self.outcomes, decision, outcome);
+                    progress.ended();
+                }
             })
             .await;
         Ok(())
+    }
+
+    /// Asks as the authority will, where there is still something to ask for.
+    async fn probe(&self, decision: &Decision, prober: &Prober, turns: &Semaphore) -> Result<(), Failure> {
+        match order::is_issued(decision, self.account) {
+            true => Ok(()),
+            false => probe(prober, turns, &decision.certificate).await,
+        }
     }
 
     /// Creates the challenge objects; what the API server refused has its outcome then.
@@ -272,7 +321,7 @@ impl Batch<'_> {
         let Answering { home, backend, .. } = answering;
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
         let cluster = &self.world.site.cluster;
-        let refused = cluster.present(home, backend, &routes, self.classes).await?.refused;
+        let refused = cluster.present(home, backend, &routes, self.classes).await?;
         for (secret, why) in &refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
@@ -298,6 +347,16 @@ impl Batch<'_> {
             deadline: challenge.probe_timeout,
         }
     }
+}
+
+/// An authority may answer an order for the names of an unfinished one with that one, and it takes one key: such certificates
+/// are for one after the other.
+fn with_equal_hosts<'a>(decisions: impl Iterator<Item = &'a &'a Decision>) -> Vec<Vec<&'a Decision>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for decision in decisions {
+        groups.entry(&decision.certificate.hosts).or_default().push(*decision);
+    }
+    groups.into_values().collect()
 }
 
 /// Asks every host of a certificate; all of them, so that one run names all that are dead.
@@ -352,4 +411,27 @@ fn keep(outcomes: &Mutex<Outcomes>, decision: &Decision, outcome: Outcome) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .insert(secret.clone(), outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::{ingress, observed};
+    use crate::decide::plan::plan;
+    use crate::decide::policy::Policy;
+
+    #[test]
+    fn certificates_with_the_same_hosts_are_for_one_after_the_other() {
+        let ingresses = vec![
+            ingress("web", "1").tls("1-tls", &["a.example", "b.example"]),
+            ingress("web", "2").tls("2-tls", &["b.example", "a.example"]),
+            ingress("web", "3").tls("3-tls", &["a.example"]),
+        ];
+        let plan = plan(&observed(ingresses, Read::Absent), &Policy::default());
+        let due: Vec<&Decision> = plan.issue.iter().collect();
+        let groups = with_equal_hosts(due.iter());
+        let names = |group: &Vec<&Decision>| group.iter().map(|it| it.certificate.secret.name.clone()).collect();
+        let groups: Vec<Vec<String>> = groups.iter().map(names).collect();
+        assert_eq!(groups, [vec!["3-tls"], vec!["1-tls", "2-tls"]]);
+    }
 }

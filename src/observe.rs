@@ -68,7 +68,10 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
     match ledger {
         Read::Found(ledger) => observed.ledger = ledger,
         Read::Absent => {}
-        Read::Unknown(why) => observed.notes.push(format!("the ledger could not be read: {why}")),
+        Read::Unknown(why) => {
+            observed.notes.push(format!("the ledger could not be read: {why}"));
+            observed.ledger_unread = Some(why);
+        }
     }
     observed.secrets = cluster.read_secrets(secrets_wanted(&observed, policy)).await;
     if let Some(Ok(authority)) = authority {

@@ -30,11 +30,14 @@ pub async fn obtain(decision: &Decision, account: &Account, held: &Held, world: 
 }
 
 async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: &World) -> Result<Outcome, Failure> {
-    let (mut pending, chain) = match take_up(decision, account, held).await {
-        Some(had) => had,
+    let Obtained {
+        mut pending,
+        chain,
+        facts,
+    } = match take_up(decision, account, held).await? {
+        Some(obtained) => obtained,
         None => order_anew(decision, account, held, world).await?,
     };
-    let facts = verify(&pending, &chain)?;
     held.check()?;
     let secret = &decision.certificate.secret;
     let content = TlsContent {
@@ -58,41 +61,94 @@ async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: 
     })
 }
 
-/// The certificate that an earlier run left behind, or one by the order that it left (I7). Where neither can be had any
-/// more nothing is lost: the authority is asked anew.
-async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Option<(Pending, String)> {
-    let pending = decision.pending.clone().filter(|it| it.account == account.url())?;
-    let kept = pending.certificate.clone();
-    if let Some(chain) = kept.filter(|chain| verify(&pending, chain).is_ok()) {
-        return Some((pending, chain));
+/// A certificate that is what was ordered, and how it came.
+struct Obtained {
+    pending: Pending,
+    chain: String,
+    facts: CertificateFacts,
+}
+
+impl Obtained {
+    fn new(pending: Pending, chain: String) -> Result<Self, Failure> {
+        let facts = verify(&pending, &chain)?;
+        Ok(Self { pending, chain, facts })
     }
-    let take_up = async {
-        let key =
-            KeyPair::from_pem(&pending.key.0).map_err(|_| failure("read the key in the ledger", &"it is none"))?;
-        let request = certificate_request(&key, &pending.hosts)?;
-        let mut order = account.resume(&pending.order).await?;
-        order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
-        let deadline = Instant::now() + ISSUANCE_DEADLINE;
-        let chain = order.certificate(&request, deadline, || held.check().is_ok()).await?;
-        verify(&pending, &chain)?;
-        Ok::<_, Failure>(chain)
+
+    /// Whether it is another than the one that is to be replaced: an entry may outlive the storing of its certificate.
+    fn is_news_to(&self, decision: &Decision) -> bool {
+        decision.facts() != Some(&self.facts)
+    }
+}
+
+/// Whether an earlier run left the certificate itself: it need only be stored.
+pub fn is_issued(decision: &Decision, account: &Account) -> bool {
+    issued(decision, account).is_some()
+}
+
+fn issued(decision: &Decision, account: &Account) -> Option<Obtained> {
+    let pending = decision.pending.clone().filter(|it| it.account == account.url())?;
+    let chain = pending.certificate.clone()?;
+    Obtained::new(pending, chain).ok().filter(|it| it.is_news_to(decision))
+}
+
+/// The certificate that an earlier run left, or one by the order that it left (I7); nothing where no certificate can come of
+/// that any more, so that nothing is lost by a new one. As long as one may, its key is kept.
+async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Result<Option<Obtained>, Failure> {
+    if let Some(issued) = issued(decision, account) {
+        return Ok(Some(issued));
+    }
+    let Some(pending) = decision.pending.clone().filter(|it| it.account == account.url()) else {
+        return Ok(None);
     };
-    match take_up.await {
-        Ok(chain) => Some((pending, chain)),
-        Err(Failure { message, .. }) => {
-            log::info!("`{}` is ordered anew: {message}", decision.certificate.secret);
-            None
+    held.check()?;
+    let why = match ordered(&pending, account, held).await {
+        Ok(chain) => match Obtained::new(pending, chain) {
+            Ok(obtained) if obtained.is_news_to(decision) => return Ok(Some(obtained)),
+            Ok(_) => "the certificate of the order in the ledger is the one that is stored".to_owned(),
+            Err(failure) => failure.message,
+        },
+        Err(Unobtained::Ended(why)) => why,
+        Err(Unobtained::NotYet(Failure { message, hint })) => {
+            let message =
+                format!("the order of an earlier run stays in the ledger, and the next run asks again: {message}");
+            return Err(Failure { message, hint });
+        }
+    };
+    log::info!("`{}` is ordered anew: {why}", decision.certificate.secret);
+    Ok(None)
+}
+
+/// Why there is no certificate of an order.
+enum Unobtained {
+    /// None can come of it.
+    Ended(String),
+    /// One may still.
+    NotYet(Failure),
+}
+
+impl From<AcmeError> for Unobtained {
+    fn from(error: AcmeError) -> Self {
+        match error.ends_the_order() {
+            true => Self::Ended(error.to_string()),
+            false => Self::NotYet(error.into()),
         }
     }
 }
 
+/// The certificate of an order whose key is in the ledger.
+async fn ordered(pending: &Pending, account: &Account, held: &Held) -> Result<String, Unobtained> {
+    let key =
+        KeyPair::from_pem(&pending.key.0).map_err(|_| Unobtained::Ended("the key in the ledger is none".into()))?;
+    let request = certificate_request(&key, &pending.hosts).map_err(|failure| Unobtained::Ended(failure.message))?;
+    let mut order = account.resume(&pending.order).await?;
+    order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
+    let deadline = Instant::now() + ISSUANCE_DEADLINE;
+    Ok(order.certificate(&request, deadline, || held.check().is_ok()).await?)
+}
+
 /// A new order, from its creation to its certificate.
-async fn order_anew(
-    decision: &Decision,
-    account: &Account,
-    held: &Held,
-    world: &World,
-) -> Result<(Pending, String), Failure> {
+async fn order_anew(decision: &Decision, account: &Account, held: &Held, world: &World) -> Result<Obtained, Failure> {
+    held.check()?;
     let certificate = &decision.certificate;
     let hosts: Vec<_> = certificate.hosts.iter().cloned().collect();
     let replaces = replaced_by_account(decision, account);
@@ -127,7 +183,7 @@ async fn order_anew(
     let chain = order
         .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
         .await?;
-    Ok((pending, chain))
+    Obtained::new(pending, chain)
 }
 
 /// Signatures, names, key and validity, and of the leaf what a report says.

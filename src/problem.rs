@@ -50,11 +50,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             .or_else(|| cause.downcast_ref::<ConnectError>().and_then(ConnectError::hint))
             .or_else(|| cause.downcast_ref::<ClusterError>().and_then(ClusterError::hint))
             .or_else(|| cause.downcast_ref::<LeaseError>().and_then(LeaseError::hint))
-            .or_else(|| {
-                cause
-                    .downcast_ref::<PresentError>()
-                    .and_then(|error| error.cause.hint())
-            })
+            .or_else(|| cause.downcast_ref::<PresentError>().and_then(PresentError::hint))
             .or_else(|| cause.downcast_ref::<SolverError>().and_then(SolverError::hint))
             .or_else(|| cause.downcast_ref::<ResponderError>().and_then(ResponderError::hint))
             .or_else(|| cause.downcast_ref::<AcmeError>().and_then(AcmeError::hint))

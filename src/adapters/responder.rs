@@ -131,13 +131,9 @@ impl Responder {
     pub fn port(&self) -> u16 {
         self.address.port()
     }
-
-    /// Stops listening and waits until the socket is closed: a connection from then on is refused. Dropping does the same.
-    pub fn stop(self) {
-        drop(self);
-    }
 }
 
+/// Stops listening and waits until the socket is closed: a connection from then on is refused.
 impl Drop for Responder {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
@@ -633,12 +629,12 @@ mod tests {
     }
 
     #[test]
-    fn after_stop_connections_are_refused_and_the_port_is_free() {
+    fn once_dropped_connections_are_refused_and_the_port_is_free() {
         let responder = responder();
         let address = responder.local_addr();
         assert_eq!(responder.port(), address.port());
         let _idle = TcpStream::connect(address).expect("a connection");
-        responder.stop();
+        drop(responder);
         let error = TcpStream::connect(address).expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         drop(Responder::start(address, "THUMB", &"run-2".parse().expect("a run's id")).expect("the port is free"));

@@ -62,6 +62,8 @@ pub struct Observed {
     pub classes: Read<Vec<IngressClass>>,
     /// What earlier runs left to be known.
     pub ledger: Ledger,
+    /// Why that could not be read.
+    pub ledger_unread: Option<Unread>,
     /// Objects that carry our label.
     pub leftovers: Vec<Leftover>,
     /// Who holds the Lease.
@@ -83,6 +85,7 @@ impl Observed {
             terminating_namespaces: Vec::new(),
             classes: Read::Found(Vec::new()),
             ledger: Ledger::default(),
+            ledger_unread: None,
             leftovers: Vec::new(),
             lease_holder: None,
             renewal_windows: BTreeMap::new(),

@@ -8,7 +8,7 @@ use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
 use super::kube_lego;
 use super::ledger::Pending;
 use super::name::{IngressRef, SecretRef};
-use super::observed::{IngressClass, Leftover, Observed, Read, Secret};
+use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::Route;
 use super::validity::{renew_at, short};
@@ -32,8 +32,10 @@ pub struct Plan {
     pub awaited: Option<String>,
     /// The cluster's IngressClasses, where they could be read: challenge Ingresses are shaped by them.
     pub classes: Vec<IngressClass>,
-    /// Certificates whose entries in the ledger are of no use any more: they go when something is done anyway.
+    /// Certificates whose entries in the ledger are of no use any more; there are keys in them.
     pub forget: Vec<SecretRef>,
+    /// Why the ledger is not known: a new order's entry might overwrite the key of an earlier one.
+    pub ledger_unread: Option<Unread>,
     /// Selected names that nothing answers to.
     pub unmatched: Vec<String>,
     /// What the observation could not know, and what looks like a mistake.
@@ -121,6 +123,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         awaited: None,
         classes: classes(observed).to_vec(),
         forget: observed.ledger.over(observed.now),
+        ledger_unread: observed.ledger_unread.clone(),
         unmatched,
         notes: observed.notes.clone(),
     };
@@ -176,7 +179,7 @@ fn ledger_notes(observed: &Observed) -> impl Iterator<Item = String> + '_ {
 impl Plan {
     /// Whether applying it would change nothing (I4).
     pub fn is_idle(&self) -> bool {
-        self.issue.is_empty() && self.sweep.is_empty() && self.awaited.is_none()
+        self.issue.is_empty() && self.sweep.is_empty() && self.forget.is_empty() && self.awaited.is_none()
     }
 
     /// The plan of `clean`: nothing but the sweep.
@@ -376,6 +379,7 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{self, certificate, ingress, now, observed, secret};
+    use super::super::ledger::Ledger;
     use super::super::name::IngressRef;
     use super::super::observed::{Ingress, LeftoverKind, RenewalWindow};
     use super::super::policy::TLS_ACME;
@@ -706,6 +710,25 @@ mod tests {
         assert_eq!(plan.sweep, [leftover("dead")]);
         assert_eq!(plan.awaited.as_deref(), Some("alive"));
         assert!(!plan.is_idle());
+    }
+
+    #[test]
+    fn a_key_that_nobody_needs_any_more_is_something_to_do() {
+        let entry = |hours| {
+            let at = now() - SignedDuration::from_hours(hours);
+            serde_json::json!({
+                "namespace": "web", "secret": "gone-tls", "directory": DIRECTORY, "account": "a", "order": "o",
+                "hosts": ["a.example"], "key": "k", "at": at.to_string(),
+            })
+            .to_string()
+        };
+        for (hours, forgotten) in [(47, vec![]), (48, vec![SecretRef::new("web", "gone-tls")])] {
+            let mut observed = Observed::at(now());
+            observed.ledger = Ledger::from_data([("pending.web.gone-tls", entry(hours).as_bytes())]);
+            let plan = plan(&observed, &policy());
+            assert_eq!(plan.is_idle(), forgotten.is_empty());
+            assert_eq!(plan.forget, forgotten);
+        }
     }
 
     #[test]

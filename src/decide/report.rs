@@ -303,7 +303,9 @@ impl From<&Outcome> for OutcomeRow {
             },
             Outcome::Interrupted => Self {
                 result: "stopped",
-                message: Some("the run was stopped while the authority had the order; the next run orders anew".into()),
+                message: Some(
+                    "the run was stopped while it was being obtained; the next run goes on with what there is".into(),
+                ),
                 hint: None,
             },
             Outcome::Stopped => Self {

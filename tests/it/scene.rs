@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -542,6 +544,13 @@ pub fn image() -> &'static str {
         assert!(output.status.success(), "ctr images import: {error}");
     });
     concat!("kube-lego-once:", env!("CARGO_PKG_VERSION"))
+}
+
+/// What a value of a Secret's `data` is.
+#[track_caller]
+pub fn decoded(value: &Value) -> String {
+    let value = STANDARD.decode(value.as_str().expect("base64")).expect("base64");
+    String::from_utf8(value).expect("text")
 }
 
 /// kubectl as the cluster's admin. Panics where it fails.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, curl, kubectl};
+use crate::scene::{Scene, curl, decoded, kubectl};
 
 /// One issued certificate for `a.NAME.example`, in the Secret `a-tls`.
 fn issued(name: &'static str, profile: &str) -> (Scene, String) {
@@ -121,6 +121,42 @@ fn a_window_in_the_past_makes_one_renewal_that_names_what_it_replaces() {
     );
     assert!(again.stderr.contains("alreadyReplaced"), "{}", again.stderr);
     assert_eq!(scene.pebble.count("Added order"), 3);
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn the_entry_of_a_certificate_that_is_stored_is_no_renewal_of_it() {
+    let (scene, namespace) = issued("outlived", "default");
+    let secret = scene.get("secret", &namespace, "a-tls");
+    let marker = secret["metadata"]["annotations"]["kube-lego-once.dev/issued-by"].as_str();
+    let marker: Value = serde_json::from_str(marker.expect("our marker")).expect("JSON");
+    let text = |key: &str| decoded(&secret["data"][key]);
+    // What a run leaves that is killed between the store and the removal of its entry.
+    let entry = json!({
+        "namespace": namespace, "secret": "a-tls", "directory": marker["directory"], "account": marker["account"],
+        "order": format!("{}/my-order/none", scene.pebble.directory), "hosts": ["a.outlived.example"],
+        "key": text("tls.key"), "certificate": text("tls.crt"), "at": Timestamp::now().to_string(),
+    });
+    let data = json!({"stringData": {format!("pending.{namespace}.a-tls"): entry.to_string()}}).to_string();
+    let patch = [
+        "patch",
+        "secret",
+        "kube-lego-once-ledger",
+        "-n",
+        &scene.home,
+        "--type=merge",
+        "-p",
+    ];
+    kubectl(&[patch.as_slice(), &[&data]].concat(), "");
+    let day = SignedDuration::from_hours(24);
+    suggest(&scene, &namespace, Timestamp::now() - day - day, Timestamp::now() - day);
+
+    let ran = scene.run(&[]).exits(0);
+    assert!(ran.stdout.contains("issued   Suggested"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("is ordered anew"), "{}", ran.stderr);
+    assert_eq!(scene.pebble.count("Added order"), 2);
+    let now = scene.get("secret", &namespace, "a-tls");
+    assert_ne!(now["data"]["tls.crt"], secret["data"]["tls.crt"]);
 }
 
 #[test]

@@ -192,11 +192,12 @@ impl AcmeError {
         }
     }
 
-    /// Whether the authority does not know the thing at this URL any more: an order that expired, say.
-    pub fn is_gone(&self) -> bool {
+    /// Whether no certificate can come of the order any more: it is `invalid`, expired, or the authority refuses what it needs.
+    pub fn ends_the_order(&self) -> bool {
         match &self.0.cause {
+            Cause::Invalid { .. } | Cause::State(_) | Cause::NoHttpChallenge { .. } => true,
             Cause::Answered { status, .. } => matches!(status.as_u16(), 404 | 410),
-            Cause::Problem(problem) => matches!(problem.status, Some(404 | 410)),
+            Cause::Problem(problem) => problem.kind != "rateLimited" && self.is_permanent(),
             _ => false,
         }
     }
@@ -551,8 +552,12 @@ mod tests {
     }
 
     #[test]
-    fn gone_is_what_the_authority_does_not_know() {
-        assert!(failed(problem(r#"{"detail":"no such order"}"#), 404, None).is_gone());
-        assert!(!failed(problem(r#"{"detail":"no"}"#), 403, None).is_gone());
+    fn an_order_ends_where_no_certificate_can_come_of_it_any_more() {
+        assert!(failed(problem(r#"{"detail":"no such order"}"#), 404, None).ends_the_order());
+        assert!(failed(problem(r#"{"detail":"no"}"#), 403, None).ends_the_order());
+        let later = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"later"}"#;
+        assert!(!failed(problem(later), 429, None).ends_the_order());
+        assert!(!failed(problem(r#"{"detail":"down"}"#), 503, None).ends_the_order());
+        assert!(!AcmeError::new("ask", "u", Cause::TimedOut(30)).ends_the_order());
     }
 }

@@ -161,11 +161,6 @@ impl Authority {
         self.facts.renewal_info.is_some()
     }
 
-    /// The terms that [`Authority::register`] agrees to (RFC 8555 section 7.1.1), where the directory names them.
-    pub fn terms_of_service(&self) -> Option<&str> {
-        self.facts.meta.terms_of_service.as_deref()
-    }
-
     /// Whether the directory lists the profile of the settings; the error lists what there is. Costs no request.
     pub fn check_profile(&self) -> Result<(), AcmeError> {
         let profiles = &self.facts.meta.profiles;

@@ -561,7 +561,7 @@ async fn what_an_authority_refuses_is_said_in_full() {
     }
     let lost = format!("{}-lost", order.url());
     let error = account.resume(&lost).await.map(drop).expect_err("no such order");
-    assert!(error.is_gone(), "{error}");
+    assert!(error.ends_the_order(), "{error}");
     println!("{error}");
     let error = account.order(&names(&["*.a.test"]), Some("classic"), None).await;
     let error = error.expect("an order").validate(soon()).await.expect_err("a wildcard");

@@ -41,28 +41,9 @@ const WITHDRAW_FAILURES: usize = 5;
 /// How often a name is tried that vanishes while we ask whose it is.
 const CREATE_ROUNDS: usize = 3;
 
-/// The challenge objects of a batch, in place.
-#[derive(Clone, Debug, Default)]
-pub struct Presented {
-    /// What was created.
-    pub objects: Vec<Leftover>,
-    /// The certificates whose hosts the API server refuses in a challenge Ingress, and why.
-    pub refused: Vec<(SecretRef, Failure)>,
-}
-
-/// Nothing can be presented. What was created until then stands, until it is withdrawn.
-#[derive(Debug, thiserror::Error)]
-#[error("{cause}")]
-pub struct PresentError {
-    /// What was created.
-    pub objects: Vec<Leftover>,
-    /// Why no more.
-    pub cause: PresentCause,
-}
-
 /// Why an object of a challenge could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum PresentCause {
+pub enum PresentError {
     /// The name is taken by an object without our label, or by another run's.
     #[error("{kind} `{namespace}/{name}` {whose}; it was left alone")]
     Taken {
@@ -82,7 +63,7 @@ pub enum PresentCause {
     Cluster(#[from] ClusterError),
 }
 
-impl PresentCause {
+impl PresentError {
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -143,7 +124,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Creates the backend and, class by class, the challenge Ingresses.
+    /// Creates the backend and, class by class, the challenge Ingresses. Returns the certificates whose hosts the API server
+    /// refuses in one, and why.
     ///
     /// It may be dropped at any time: [`Cluster::withdraw`] finds what was made, the object that was being made included.
     pub async fn present(
@@ -152,34 +134,16 @@ impl Cluster {
         backend: &Backend,
         routes: &BTreeSet<Route>,
         classes: &[IngressClass],
-    ) -> Result<Presented, PresentError> {
-        let mut presented = Presented::default();
-        let made = self.present_backend(home, backend, &mut presented).await;
-        let made = match made {
-            Ok(()) => self.present_ingresses(home, routes, classes, &mut presented).await,
-            failed => failed,
-        };
-        let objects = presented.objects.clone();
-        made.map(|()| presented)
-            .map_err(|cause| PresentError { objects, cause })
-    }
-
-    async fn present_backend(
-        &self,
-        home: &Home,
-        backend: &Backend,
-        presented: &mut Presented,
-    ) -> Result<(), PresentCause> {
+    ) -> Result<Vec<(SecretRef, Failure)>, PresentError> {
         let objects = backend_objects(home, backend);
-        let made = &mut presented.objects;
-        made.push(self.make(LeftoverKind::Service, home, &objects.service).await?);
+        self.make(LeftoverKind::Service, home, &objects.service).await?;
         if let Some(slice) = &objects.endpoint_slice {
-            made.push(self.make(LeftoverKind::EndpointSlice, home, slice).await?);
+            self.make(LeftoverKind::EndpointSlice, home, slice).await?;
         }
         if let Some(endpoints) = &objects.endpoints {
-            made.push(self.make(LeftoverKind::Endpoints, home, endpoints).await?);
+            self.make(LeftoverKind::Endpoints, home, endpoints).await?;
         }
-        Ok(())
+        self.present_ingresses(home, routes, classes).await
     }
 
     /// A chunk that is refused is halved until the certificate that it is refused for stands alone.
@@ -188,38 +152,35 @@ impl Cluster {
         home: &Home,
         routes: &BTreeSet<Route>,
         classes: &[IngressClass],
-        presented: &mut Presented,
-    ) -> Result<(), PresentCause> {
+    ) -> Result<Vec<(SecretRef, Failure)>, PresentError> {
+        let mut refused = Vec::new();
         let mut used = BTreeSet::new();
         let mut left: VecDeque<Chunk> = chunks(routes).into();
         while let Some(chunk) = left.pop_front() {
             let name = free_name(&chunk.class, &used);
             let ingress = challenge_ingress(home, name.clone(), &chunk, classes);
             match self.make(LeftoverKind::Ingress, home, &ingress).await {
-                Ok(object) => {
-                    presented.objects.push(object);
+                Ok(_) => {
                     used.insert(name);
                 }
-                Err(PresentCause::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
+                Err(PresentError::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
                     Some((first, second)) => {
                         left.push_front(second);
                         left.push_front(first);
                     }
                     None => {
-                        let refused = chunk.secrets().into_iter().cloned();
                         let failure = Failure {
                             message: error.to_string(),
                             hint: error.hint(),
                         };
-                        presented
-                            .refused
-                            .extend(refused.map(|secret| (secret, failure.clone())));
+                        let secrets = chunk.secrets().into_iter().cloned();
+                        refused.extend(secrets.map(|secret| (secret, failure.clone())));
                     }
                 },
-                Err(cause) => return Err(cause),
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Creates one object under a name that is ours or free.
@@ -228,7 +189,7 @@ impl Cluster {
         kind: LeftoverKind,
         home: &Home,
         object: &K,
-    ) -> Result<Leftover, PresentCause> {
+    ) -> Result<Leftover, PresentError> {
         let name = object.meta().name.clone().unwrap_or_default();
         let target = target(kind, &home.namespace).named(&name);
         let mut round = 1;
@@ -384,7 +345,7 @@ fn made_leftover(kind: LeftoverKind, home: &Home, metadata: ObjectMeta) -> Lefto
     }
 }
 
-fn taken(target: &Target, whose: String, is_leftover: bool) -> PresentCause {
+fn taken(target: &Target, whose: String, is_leftover: bool) -> PresentError {
     let namespace = target.namespace.clone().unwrap_or_default();
     let name = target.name().to_owned();
     let command = if is_leftover {
@@ -392,7 +353,7 @@ fn taken(target: &Target, whose: String, is_leftover: bool) -> PresentCause {
     } else {
         format!("kubectl delete {} -n {namespace} {name}", target.kind.to_lowercase())
     };
-    PresentCause::Taken {
+    PresentError::Taken {
         kind: target.kind.clone(),
         namespace,
         name,
@@ -486,11 +447,13 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_presented_and_withdrawn_without_a_trace() {
         let (cluster, server, kept) = keeper("", Vec::new());
-        let presented = cluster
+        cluster
             .present(&home(), &address(), &routes(3), &[])
             .await
             .expect("presented");
-        let names: Vec<_> = presented.objects.iter().map(|it| (it.kind, it.name.as_str())).collect();
+        let mut left = cluster.list_leftovers("home").await.expect("a list");
+        left.sort_by_key(|it| it.uid.clone());
+        let names: Vec<_> = left.iter().map(|it| (it.kind, it.name.as_str())).collect();
         assert_eq!(
             names,
             [
@@ -500,7 +463,6 @@ mod tests {
                 (LeftoverKind::Ingress, "kube-lego-once-nginx"),
             ]
         );
-        assert_eq!(cluster.list_leftovers("home").await.expect("a list").len(), 4);
         cluster.withdraw(&home()).await.expect("withdrawn");
         assert!(kept.lock().expect("a lock").is_empty());
         let deleted = server.seen().into_iter().filter(|seen| seen.method == "DELETE");
@@ -529,19 +491,21 @@ mod tests {
 
     #[tokio::test]
     async fn one_refused_host_fails_its_certificate_alone() {
-        let (cluster, server, _kept) = keeper("h4.example", Vec::new());
-        let presented = cluster
+        let (cluster, server, kept) = keeper("h4.example", Vec::new());
+        let refused = cluster
             .present(&home(), &job(), &routes(8), &[])
             .await
             .expect("presented");
-        let refused: Vec<String> = presented.refused.iter().map(|(secret, _)| secret.to_string()).collect();
-        assert_eq!(refused, ["web/s4"]);
-        assert!(
-            presented.refused[0].1.message.contains("admission webhook"),
-            "{}",
-            presented.refused[0].1.message
-        );
-        let names: Vec<&str> = presented.objects.iter().map(|object| object.name.as_str()).collect();
+        let [(secret, why)] = refused.as_slice() else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(secret.to_string(), "web/s4");
+        assert!(why.message.contains("admission webhook"), "{}", why.message);
+        let kept = kept.lock().expect("a lock");
+        let names: Vec<_> = kept
+            .iter()
+            .filter_map(|object| object["metadata"]["name"].as_str())
+            .collect();
         let expected = [
             "kube-lego-once",
             "kube-lego-once-nginx",
@@ -569,14 +533,13 @@ mod tests {
             .present(&home(), &job(), &routes(8), &[])
             .await
             .expect_err("no right");
-        assert_eq!(error.objects.len(), 1);
         assert!(
             error
                 .to_string()
                 .starts_with("could not create Ingress `home/kube-lego-once-nginx`"),
             "{error}"
         );
-        assert!(error.cause.hint().expect("a hint").contains("kubectl auth can-i"));
+        assert!(error.hint().expect("a hint").contains("kubectl auth can-i"));
         server.finish().await;
     }
 
@@ -595,7 +558,7 @@ mod tests {
             let taken = json!({"path": format!("{INGRESSES}/{name}"), "collection": INGRESSES, "metadata": metadata});
             let (cluster, server, _kept) = keeper("", vec![taken]);
             let presented = cluster.present(&home(), &job(), &routes(1), &[]).await;
-            let outcome = presented.map(drop).map_err(|error| error.cause.hint().expect("a hint"));
+            let outcome = presented.map(drop).map_err(|error| error.hint().expect("a hint"));
             assert_eq!(outcome, expected.map_err(str::to_owned));
             assert_eq!(server.count("DELETE", ""), 0);
         }

@@ -25,13 +25,13 @@ use std::sync::Arc;
 
 use tokio::sync::RwLock;
 
-pub use challenge::{PresentCause, PresentError, Presented};
+pub use challenge::PresentError;
 pub use connect::{ConnectError, ConnectSettings, in_cluster_namespace};
 pub use error::ClusterError;
 pub use events::Unsaid;
 pub use ingresses::Scope;
 pub use lease::{Held, LeaseError, LeaseWait};
-pub use secrets::{StoreError, Stored, TlsContent};
+pub use secrets::{StoreError, TlsContent};
 pub use solver::SolverError;
 
 /// Under this name the API server records what we write (`metadata.managedFields[].manager`).

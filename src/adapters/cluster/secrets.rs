@@ -93,15 +93,6 @@ impl TlsContent {
     }
 }
 
-/// A write that was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The Secret as it is now.
-    pub version: SecretVersion,
-    /// Whether it was made, rather than changed.
-    pub created: bool,
-}
-
 /// Why a Secret was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -175,9 +166,7 @@ impl Cluster {
         inspected: Option<&SecretVersion>,
         placeholder: &TlsContent,
     ) -> Result<(), StoreError> {
-        self.write(secret, inspected, placeholder, Mode::Rehearse)
-            .await
-            .map(drop)
+        self.write(secret, inspected, placeholder, Mode::Rehearse).await
     }
 
     /// Creates the Secret where there was none, else changes both data keys, our annotation, and nothing more.
@@ -189,7 +178,7 @@ impl Cluster {
         secret: &SecretRef,
         inspected: Option<&SecretVersion>,
         content: &TlsContent,
-    ) -> Result<Stored, StoreError> {
+    ) -> Result<(), StoreError> {
         self.write(secret, inspected, content, Mode::Store).await
     }
 
@@ -199,17 +188,13 @@ impl Cluster {
         inspected: Option<&SecretVersion>,
         content: &TlsContent,
         mode: Mode,
-    ) -> Result<Stored, StoreError> {
+    ) -> Result<(), StoreError> {
         let wanted = Secret::from(content.object(secret)).version;
-        let stored = |version| Stored {
-            version,
-            created: inspected.is_none(),
-        };
         let mut expected = inspected.cloned();
         let mut round = 1;
         loop {
             let error = match self.write_once(secret, expected.as_ref(), content, mode).await {
-                Ok(object) => return Ok(stored(Secret::from(object).version)),
+                Ok(_) => return Ok(()),
                 Err(error) => error,
             };
             let vanished = error.is_not_found() && expected.is_some();
@@ -224,7 +209,7 @@ impl Cluster {
             };
             match (self.read_secret(secret).await, &expected) {
                 // Our own write, sent again by the client after its first answer was lost.
-                (Read::Found(now), _) if now.version.same_content(&wanted) => return Ok(stored(now.version)),
+                (Read::Found(now), _) if now.version.same_content(&wanted) => return Ok(()),
                 (Read::Found(_), None) => return Err(conflict("was created by somebody else")),
                 (Read::Found(now), Some(before)) => match change(before, &now) {
                     Some(what) => return Err(conflict(what)),
@@ -370,15 +355,14 @@ mod tests {
             Reply::new("GET", get, 200, json!(content().object(&place()))),
         ]);
         cluster.rehearse(&place(), None, &content()).await.expect("rehearsed");
-        assert!(cluster.store(&place(), None, &content()).await.expect("stored").created);
+        cluster.store(&place(), None, &content()).await.expect("stored");
         let error = cluster.store(&place(), None, &content()).await.expect_err("a conflict");
         assert_eq!(
             error.to_string(),
             "Secret `web/a-tls` was created by somebody else meanwhile, and was left alone"
         );
         // The client repeats a POST that a proxy answered with 504, and finds its own Secret.
-        let stored = cluster.store(&place(), None, &content()).await.expect("stored");
-        assert!(stored.created);
+        cluster.store(&place(), None, &content()).await.expect("stored");
         let body = &server.finish().await[1].body;
         assert_eq!(body["type"], "kubernetes.io/tls");
         assert_eq!(
@@ -396,8 +380,10 @@ mod tests {
             Reply::new("PATCH", patch, 200, object("3", "CERT", "other")),
         ]);
         let inspected = version_of(object("1", "c", "x"));
-        let stored = cluster.store(&place(), Some(&inspected), &content()).await;
-        assert!(!stored.expect("stored").created);
+        cluster
+            .store(&place(), Some(&inspected), &content())
+            .await
+            .expect("stored");
         let seen = server.finish().await;
         let annotations = json!({"cert-manager.io/certificate-name": null, MARKER: content().marker()});
         let metadata = json!({"uid": "u", "resourceVersion": "2", "annotations": annotations});

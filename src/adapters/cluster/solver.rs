@@ -6,11 +6,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use tokio::time::{Instant, sleep};
 
-use crate::decide::observed::LeftoverKind;
+use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::Home;
 use crate::decide::solver::{Standing, standing};
 
-use super::challenge::PresentCause;
+use super::challenge::PresentError;
 use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER};
 
@@ -28,7 +28,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(300);
 pub enum SolverError {
     /// There is no Pod.
     #[error(transparent)]
-    Create(#[from] PresentCause),
+    Create(#[from] PresentError),
     /// It could not be looked at.
     #[error(transparent)]
     Look(#[from] ClusterError),
@@ -78,44 +78,55 @@ impl Cluster {
         match self.call_text(Verb::Create, &target, request).await {
             // Whose that one is, is asked when ours is made.
             Err(error) if error.is_conflict() => Ok(()),
-            Err(error) => Err(PresentCause::Cluster(error).into()),
+            Err(error) => Err(PresentError::Cluster(error).into()),
             Ok(_) => Ok(()),
         }
     }
 
     /// Ends when the Pod does not run any more, with why. What cannot be read now is read a little later.
-    pub async fn solver_ended(&self, home: &Home, name: &str) -> String {
-        let target = Target::of::<Pod>(Some(&home.namespace), Some(name));
+    pub async fn solver_ended(&self, pod: &Leftover) -> String {
         loop {
             sleep(WATCH_PAUSE).await;
-            let why = match self.get::<Pod>(&target).await.map(|pod| standing(&pod)) {
-                Ok(Standing::Ended(why)) => why,
-                Ok(Standing::Running | Standing::Waiting(_)) => continue,
-                Err(error) if error.is_not_found() => "somebody deleted it".to_owned(),
-                Err(error) => {
-                    log::debug!("{error}");
-                    continue;
+            match self.solver_standing(pod).await {
+                Ok(Standing::Ended(why)) => {
+                    return format!("Pod `{}/{}` runs no more: {why}", pod.namespace, pod.name);
                 }
-            };
-            return format!("Pod `{}/{name}` runs no more: {why}", home.namespace);
+                Ok(Standing::Running | Standing::Waiting(_)) => {}
+                Err(error) => log::debug!("{error}"),
+            }
         }
     }
 
-    /// Creates the Pod and returns its UID once it runs.
+    /// How this very Pod stands: the next run's has the same name.
+    async fn solver_standing(&self, pod: &Leftover) -> Result<Standing, ClusterError> {
+        let target = Target::of::<Pod>(Some(&pod.namespace), Some(&pod.name));
+        match self.get::<Pod>(&target).await {
+            Ok(found) if found.metadata.uid.as_ref() == Some(&pod.uid) => Ok(standing(&found)),
+            Ok(_) => Ok(Standing::Ended("somebody replaced it".to_owned())),
+            Err(error) if error.is_not_found() => Ok(Standing::Ended("somebody deleted it".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates the Pod and returns it once it runs.
     ///
     /// It may be dropped at any time: [`Cluster::withdraw`] finds the Pod.
     ///
     /// # Errors
     /// Where it cannot be created, or does not come up.
-    pub async fn start_solver(&self, home: &Home, pod: &Pod) -> Result<String, SolverError> {
+    pub async fn start_solver(&self, home: &Home, pod: &Pod) -> Result<Leftover, SolverError> {
         let made = self.make(LeftoverKind::Pod, home, pod).await?;
-        let target = Target::of::<Pod>(Some(&made.namespace), Some(&made.name));
         let begun = Instant::now();
         let mut said = String::new();
         loop {
-            let found: Pod = self.get(&target).await?;
-            let why = match standing(&found) {
-                Standing::Running => return Ok(made.uid),
+            let standing = match self.solver_standing(&made).await {
+                Err(error) if error.is_forbidden() => return Err(error.into()),
+                // It may be readable a little later.
+                Err(error) => Standing::Waiting(error.to_string()),
+                Ok(standing) => standing,
+            };
+            let why = match standing {
+                Standing::Running => return Ok(made),
                 Standing::Ended(why) => why,
                 Standing::Waiting(why) if begun.elapsed() >= START_LIMIT => {
                     format!("after {} s, {why}", START_LIMIT.as_secs())
@@ -170,7 +181,7 @@ mod tests {
     fn stands(state: Value) -> Value {
         let container =
             json!({"name": "solver", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state});
-        json!({"status": {"phase": "Running", "containerStatuses": [container]}})
+        json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "containerStatuses": [container]}})
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +193,18 @@ mod tests {
                 201,
                 json!({"metadata": {"name": "kube-lego-once", "uid": "u"}}),
             ),
-            Reply::new("GET", &format!("{PODS}/kube-lego-once"), 200, json!({})),
+            Reply::new(
+                "GET",
+                &format!("{PODS}/kube-lego-once"),
+                200,
+                json!({"metadata": {"uid": "u"}}),
+            ),
+            Reply::new(
+                "GET",
+                &format!("{PODS}/kube-lego-once"),
+                500,
+                status(500, "InternalError", "etcd"),
+            ),
             Reply::new(
                 "GET",
                 &format!("{PODS}/kube-lego-once"),
@@ -190,7 +212,8 @@ mod tests {
                 stands(json!({"running": {}})),
             ),
         ]);
-        assert_eq!(cluster.start_solver(&home(), &pod()).await.expect("it runs"), "u");
+        let made = cluster.start_solver(&home(), &pod()).await.expect("it runs");
+        assert_eq!(made.uid, "u");
         let seen = server.finish().await;
         assert_eq!(seen[0].body["metadata"]["labels"]["kube-lego-once.dev/run"], "ours");
     }
@@ -232,10 +255,21 @@ mod tests {
                 of(404, status(404, "NotFound", "none")),
                 "runs no more: somebody deleted it",
             ),
+            (
+                of(200, json!({"metadata": {"uid": "another"}})),
+                "runs no more: somebody replaced it",
+            ),
         ] {
             let running = of(200, stands(json!({"running": {}})));
             let (cluster, server) = script([running, of(500, status(500, "InternalError", "etcd")), last]);
-            let why = cluster.solver_ended(&home(), "kube-lego-once").await;
+            let pod = Leftover {
+                kind: LeftoverKind::Pod,
+                namespace: "home".into(),
+                name: "kube-lego-once".into(),
+                uid: "u".into(),
+                run: "ours".into(),
+            };
+            let why = cluster.solver_ended(&pod).await;
             assert_eq!(why, format!("Pod `home/kube-lego-once` {expected}"));
             server.finish().await;
         }
