@@ -29,45 +29,36 @@ impl<'a> Person<'a> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scene.name);
         kubectl(&["create", "serviceaccount", "person", "-n", home], "");
         let person = Self { scene, folder };
-        person.permit(&format!("--serviceaccount={home}:person"), "person");
+        person.permit(&format!("--serviceaccount={home}:person"), "account");
         person
     }
 
-    /// With the two roles that the README has commands for, beside those of rbac.yaml.
-    fn permit(&self, subject: &str, name: &str) {
+    /// What the README's commands for a person's run grant, to this subject.
+    fn permit(&self, subject: &str, suffix: &str) {
         let home = &self.scene.home;
         let readme = commands_of(&read("README.md"));
-        let by_hand = readme
+        let (roles, bindings): (Vec<_>, Vec<_>) = readme
             .iter()
-            .filter_map(|command| command.strip_prefix("kubectl create role "));
-        let mut roles = vec!["kube-lego-once".to_owned()];
-        for command in by_hand {
-            let command = command.replace("-n kube-lego", &format!("-n {home}"));
+            .filter_map(|command| command.strip_prefix("kubectl create "))
+            .filter(|command| command.starts_with("role ") || command.ends_with("--user PERSON"))
+            .partition(|command| command.starts_with("role "));
+        assert_eq!((roles.len(), bindings.len()), (2, 4), "{readme:?}");
+        for command in roles.into_iter().chain(bindings) {
+            let command = command
+                .replace("-n kube-lego", &format!("-n {home}"))
+                .replace("--user PERSON", subject);
             let words: Vec<&str> = command.split(' ').collect();
-            let role = kubectl(
-                &[&["create", "role", "--dry-run=client", "-o", "json"], words.as_slice()].concat(),
+            let made = kubectl(
+                &[&["create"], words.as_slice(), &["--dry-run=client", "-o", "json"]].concat(),
                 "",
             );
-            kubectl(&["apply", "-f", "-"], &role);
-            roles.push(words[0].to_owned());
+            let mut made: Value = serde_json::from_str(&made).expect("an object");
+            // Those of a cluster and those of a second subject need names of their own.
+            if words[0] != "role" {
+                made["metadata"]["name"] = format!("{home}-{}-{suffix}", words[1]).into();
+            }
+            kubectl(&["apply", "-f", "-"], &made.to_string());
         }
-        assert_eq!(roles.len(), 3, "{readme:?}");
-        for role in roles {
-            let binding = format!("{name}-{role}");
-            let role = format!("--role={role}");
-            kubectl(&["create", "rolebinding", &binding, "-n", home, &role, subject], "");
-        }
-        let binding = format!("{home}-{name}");
-        kubectl(
-            &[
-                "create",
-                "clusterrolebinding",
-                &binding,
-                "--clusterrole=kube-lego-once",
-                subject,
-            ],
-            "",
-        );
     }
 
     fn token(&self) -> String {

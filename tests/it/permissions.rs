@@ -1,10 +1,13 @@
 //! `rbac.yaml` grants what the program uses, and nothing more: compared with the API server's audit log.
 
 use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::scene::{Request, Scene, kubectl, requests, shipped};
+use crate::readme::{blocks, read};
+use crate::scene::{Ran, Request, Scene, cluster, kubectl, requests, shipped};
 
 /// One verb on one resource, in one of the two roles.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +94,72 @@ fn every_right_is_used_and_none_is_missing() {
         .filter(|grant| !regular.iter().any(|request| grant.allows(request)))
         .collect();
     assert!(unused.is_empty(), "rights that no request used:\n{unused:#?}");
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn the_readmes_policy_takes_tokens_away_and_nothing_else() {
+    // What is refused here is no right that `rbac.yaml` lacks.
+    let scene = Scene::new("denied-tokens");
+    let namespace = scene.namespace("web");
+    let readme = read("README.md");
+    let policy = blocks(&readme, "yaml").find(|block| block.contains("ValidatingAdmissionPolicyBinding"));
+    let policy = policy
+        .expect("the policy")
+        .replace("serviceaccount:kube-lego:", &format!("serviceaccount:{}:", scene.home))
+        .replace("'kube-lego'", &format!("'{}'", scene.home))
+        .replace("ame: kube-lego-once", &format!("ame: {}", scene.home));
+    scene.apply(&policy);
+
+    let us = format!("--as=system:serviceaccount:{}:kube-lego-once", scene.home);
+    let token = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "stolen", "annotations": {"kubernetes.io/service-account.name": "default"}},
+    });
+    let file = scene.kubeconfig().with_file_name("token.json");
+    std::fs::write(&file, token.to_string()).expect("a file");
+    let create = || {
+        let output = Command::new(cluster()["kubectl"].as_str().expect("kubectl"))
+            .args([
+                "--kubeconfig",
+                scene.admin_kubeconfig(),
+                "create",
+                "-n",
+                &namespace,
+                &us,
+                "-f",
+            ])
+            .arg(&file)
+            .output();
+        Ran::from(output.expect("kubectl"))
+    };
+    // An API server takes a moment to see a policy; until then the Secret is made.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        let ran = create();
+        if ran.status != 0 {
+            break ran;
+        }
+        assert!(Instant::now() < deadline, "the policy does not come into force");
+        kubectl(&["delete", "secret", "stolen", "-n", &namespace], "");
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    assert!(
+        refused.stderr.contains("kube-lego-once makes TLS Secrets"),
+        "{refused:?}"
+    );
+
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.denied-tokens.example"]));
+    let ran = scene.run(&[]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{ran:?}");
+    kubectl(
+        &[
+            "delete",
+            "validatingadmissionpolicybinding,validatingadmissionpolicy",
+            &scene.home,
+        ],
+        "",
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::checks::Reason;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 pub fn read(name: &str) -> String {
@@ -21,7 +22,7 @@ pub fn commands_of(text: &str) -> Vec<String> {
 }
 
 /// What is between a fence of this language and the next one, the rest of the fence's own line included.
-fn blocks<'a>(text: &'a str, language: &str) -> impl Iterator<Item = &'a str> {
+pub fn blocks<'a>(text: &'a str, language: &str) -> impl Iterator<Item = &'a str> {
     let rests = text.split(&format!("```{language}")).skip(1).collect::<Vec<_>>();
     rests.into_iter().map(|rest| rest.split("```").next().expect("a block"))
 }
@@ -50,7 +51,8 @@ fn every_command_of_the_readme_is_one() {
 fn every_yaml_block_of_the_readme_is_yaml() {
     let readme = read("README.md");
     let parsed: Vec<Value> = blocks(&readme, "yaml")
-        .map(|block| serde_yaml_ng::from_str(block).unwrap_or_else(|error| panic!("{error}:{block}")))
+        .flat_map(serde_yaml_ng::Deserializer::from_str)
+        .map(|document| Value::deserialize(document).expect("YAML"))
         .collect();
     let rules = parsed
         .iter()
