@@ -48,15 +48,22 @@ pub fn install(scene: &Scene) {
 /// A scene with the shipped CronJob and one Ingress, `a`, for `a.NAME.example` with `a-tls`. Nothing, and that is said, where
 /// the test cluster runs no Pods.
 pub fn one_due(name: &'static str, what: &str) -> Option<Scene> {
-    if !has_nodes(what) {
-        return None;
-    }
-    let scene = Scene::new(name);
+    has_nodes(what).then(|| due(Scene::new(name)))
+}
+
+/// The same with an authority that takes its time: whoever waits for an order can do something before it is fulfilled.
+pub fn one_due_slowly(name: &'static str, what: &str) -> Option<Scene> {
+    let slow = |config: &mut Value| config["pebble"]["retryAfter"] = json!({"authz": 4, "order": 4});
+    has_nodes(what).then(|| due(Scene::with_authority(name, slow)))
+}
+
+fn due(scene: Scene) -> Scene {
+    let name = scene.name;
     let namespace = scene.namespace("web");
     let host = format!("a.{name}.example");
     scene.apply(&scene.ingress(&namespace, "a", "a-tls", &[&host]));
     install(&scene);
-    Some(scene)
+    scene
 }
 
 /// `kubectl create job --from`, as the README says.
@@ -149,7 +156,7 @@ fn its_job_issues_from_inside_a_pod() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_pod_that_is_deleted_in_mid_run_takes_its_objects_with_it() {
-    let Some(scene) = one_due("deleted-pod", "a deleted Pod") else {
+    let Some(scene) = one_due_slowly("deleted-pod", "a deleted Pod") else {
         return;
     };
     start(&scene, "first");
@@ -168,11 +175,9 @@ fn a_pod_that_is_deleted_in_mid_run_takes_its_objects_with_it() {
     scene.assert_no_challenge_is_left();
     scene.pebble.pause(false);
     start(&scene, "second");
-    assert!(
-        scene.wait_for_job("second"),
-        "{}",
-        kubectl(&["logs", "-n", &scene.home, "job/second"], "")
-    );
+    let succeeded = scene.wait_for_job("second");
+    let said = kubectl(&["logs", "-n", &scene.home, "job/second"], "");
+    assert!(succeeded && said.contains("1 issued"), "{said}");
     scene.assert_no_challenge_is_left();
     https("a.deleted-pod.example", &scene.pebble.root());
 }
@@ -181,16 +186,9 @@ fn a_pod_that_is_deleted_in_mid_run_takes_its_objects_with_it() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn an_evicted_run_is_done_by_another_pod_of_the_same_job() {
-    if !has_nodes("an evicted Pod") {
+    let Some(scene) = one_due_slowly("evicted-pod", "an evicted Pod") else {
         return;
-    }
-    // Slow enough that the first Pod cannot be done before it is evicted.
-    let scene = Scene::with_authority("evicted-pod", |config| {
-        config["pebble"]["retryAfter"] = json!({"authz": 4, "order": 4});
-    });
-    let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.evicted-pod.example"]));
-    install(&scene);
+    };
     start(&scene, "now");
     pause_at_the_order(&scene, "now");
     let pod = pod_of(&scene, "now");
@@ -214,7 +212,7 @@ fn an_evicted_run_is_done_by_another_pod_of_the_same_job() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_killed_pods_leftover_service_leads_nowhere() {
-    let Some(scene) = one_due("killed-pod", "a killed Pod") else {
+    let Some(scene) = one_due_slowly("killed-pod", "a killed Pod") else {
         return;
     };
     start(&scene, "first");
@@ -233,11 +231,9 @@ fn a_killed_pods_leftover_service_leads_nowhere() {
     }
     scene.pebble.pause(false);
     start(&scene, "second");
-    assert!(
-        scene.wait_for_job("second"),
-        "{}",
-        kubectl(&["logs", "-n", &scene.home, "job/second"], "")
-    );
+    let succeeded = scene.wait_for_job("second");
+    let said = kubectl(&["logs", "-n", &scene.home, "job/second"], "");
+    assert!(succeeded && said.contains("1 issued"), "{said}");
     scene.assert_no_challenge_is_left();
     https("a.killed-pod.example", &scene.pebble.root());
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cronjob::{install, one_due, start};
+use crate::cronjob::{install, one_due, one_due_slowly, start};
 use crate::end_to_end::https;
 use crate::readme::{commands_of, read};
 use crate::scene::{Ran, Scene, cluster, has_nodes, image, kubectl, program};
@@ -172,7 +172,7 @@ fn a_bare_run_does_what_the_cronjob_does() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn the_solver_pod_knows_no_secret_and_goes_with_the_run() {
-    let Some(scene) = one_due("solver-pod", "what is in the solver Pod") else {
+    let Some(scene) = one_due_slowly("solver-pod", "what is in the solver Pod") else {
         return;
     };
     let person = Person::new(&scene);
@@ -212,7 +212,7 @@ fn the_solver_pod_knows_no_secret_and_goes_with_the_run() {
 #[test]
 #[ignore = "needs the test cluster with nodes"]
 fn a_killed_persons_pod_is_swept_by_the_next_run() {
-    let Some(scene) = one_due("killed-person", "a solver Pod whose run was killed") else {
+    let Some(scene) = one_due_slowly("killed-person", "a solver Pod whose run was killed") else {
         return;
     };
     let person = Person::new(&scene);

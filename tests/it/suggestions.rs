@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use x509_parser::pem::parse_x509_pem;
 
 use crate::scene::{Scene, curl, decoded, kubectl};
 
@@ -13,6 +14,13 @@ fn issued(name: &'static str, profile: &str) -> (Scene, String) {
     let ran = scene.run(&["--profile", profile]).exits(0);
     assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
     (scene, namespace)
+}
+
+/// The serial number of the certificate in a Secret, in DER.
+fn serial(scene: &Scene, namespace: &str) -> Vec<u8> {
+    let chain = decoded(&scene.get("secret", namespace, "a-tls")["data"]["tls.crt"]);
+    let (_, pem) = parse_x509_pem(chain.as_bytes()).expect("PEM");
+    pem.parse_x509().expect("a certificate").raw_serial().to_vec()
 }
 
 /// Sets the window that the authority suggests for the certificate in a Secret.
@@ -79,7 +87,12 @@ fn a_fresh_certificate_is_not_renewed_whatever_its_lifetime_and_the_minimum() {
 #[ignore = "needs the test cluster"]
 fn a_window_in_the_past_makes_one_renewal_that_names_what_it_replaces() {
     let (scene, namespace) = issued("suggested", "default");
+    // Of a serial number whose DER begins with a zero byte, one in 256, Pebble 2.10.1 does not find the order again.
+    while serial(&scene, &namespace).starts_with(&[0]) {
+        scene.run(&["a-tls", "-n", &namespace, "--force"]).exits(0);
+    }
     let first = scene.get("secret", &namespace, "a-tls");
+    let orders = scene.pebble.count("Added order");
     let now = Timestamp::now();
     suggest(
         &scene,
@@ -96,7 +109,7 @@ fn a_window_in_the_past_makes_one_renewal_that_names_what_it_replaces() {
         renewed.stderr
     );
     scene.run(&[]).exits(0);
-    assert_eq!(scene.pebble.count("Added order"), 2, "one renewal and no more");
+    assert_eq!(scene.pebble.count("Added order"), orders + 1, "one renewal and no more");
 
     // The authority has noted the replacement: it refuses a second one, and the order is made without naming it.
     let data = json!({"data": first["data"]});
@@ -120,7 +133,7 @@ fn a_window_in_the_past_makes_one_renewal_that_names_what_it_replaces() {
         again.stderr
     );
     assert!(again.stderr.contains("alreadyReplaced"), "{}", again.stderr);
-    assert_eq!(scene.pebble.count("Added order"), 3);
+    assert_eq!(scene.pebble.count("Added order"), orders + 2);
 }
 
 #[test]

@@ -350,7 +350,7 @@ impl Account {
         Ok(Order::new(inner, self.caller.clone()))
     }
 
-    /// Takes up an order by its URL, in whatever state it is. [`AcmeError::is_gone`] where there is none any more.
+    /// Takes up an order by its URL, in whatever state it is. [`AcmeError::ends_the_order`] where there is none any more.
     pub async fn resume(&self, url: &str) -> Result<Order, AcmeError> {
         let inner = call!(self.caller, "resume the order", url, self.inner.order(url.to_owned()))?;
         Ok(Order::new(inner, self.caller.clone()))

@@ -427,6 +427,12 @@ fn names(names: &[&str]) -> Vec<DnsName> {
     names.iter().map(|name| name.parse().expect("a name")).collect()
 }
 
+/// Pebble 2.10.1 notes an order for its `replaces` after the certificate is there to be fetched (`wfe.FinalizeOrder`), and says
+/// nowhere that it has: until then a replacement is refused for want of the order, or not refused although it is a second one.
+async fn noted() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
@@ -475,17 +481,30 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
         chain
     );
 
-    let Inspection::Certificate(facts) = inspect(chain.as_bytes(), key.as_bytes()) else {
-        panic!("no certificate: {chain}");
+    let facts = |chain: &str| match inspect(chain.as_bytes(), key.as_bytes()) {
+        Inspection::Certificate(facts) => facts,
+        _ => panic!("no certificate: {chain}"),
     };
-    let id = facts.id.expect("an id");
+    let mut found = facts(&chain);
+    // Of a serial number whose DER begins with a zero byte, one in 256, Pebble 2.10.1 does not find the order again: it keeps
+    // the number without that byte and looks for it with.
+    while found.id.as_ref().is_some_and(|id| id.serial.starts_with(&[0])) {
+        let mut order = account.order(&names, Some("classic"), None).await.expect("an order");
+        order.validate(soon()).await.expect("ready");
+        let chain = order.certificate(&csr, soon(), || true).await.expect("a certificate");
+        found = facts(&chain);
+    }
+    let id = found.id.expect("an id");
     let window = authority.renewal_window(&id).await.expect("a window");
-    assert!(facts.not_before < window.start && window.end < facts.not_after);
+    assert!(found.not_before < window.start && window.end < found.not_after);
+    noted().await;
     let mut first = account
         .order(&names, Some("classic"), Some(&id))
         .await
         .expect("an order");
-    assert!(first.replaces_refused().is_none());
+    if let Some(why) = first.replaces_refused() {
+        panic!("{why}: {id:?}");
+    }
     first.validate(soon()).await.expect("ready");
     let lost = first
         .certificate(&csr, soon(), || false)
@@ -493,6 +512,7 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
         .expect_err("no right to finalize");
     assert!(lost.to_string().contains("taken over"), "{lost}");
     first.certificate(&csr, soon(), || true).await.expect("a certificate");
+    noted().await;
     let mut second = account
         .order(&names, Some("classic"), Some(&id))
         .await
