@@ -16,7 +16,9 @@
 //! | [`observe`] | brings together what a plan is made from |
 //! | [`world`] | what a run works with, and how it learns that it is to stop |
 //! | [`answering`] | who answers the challenges: this process, or a Pod |
-//! | [`apply`], [`order`] | where decisions meet the outside: the batch, and one certificate of it |
+//! | [`apply`] | where decisions meet the outside: [`prepare`], then the [`batch`], then everything is taken away again |
+//! | [`order`] | one certificate of the batch |
+//! | [`record`] | how each certificate ended, as it comes |
 //! | [`progress`] | how far the batch is, for whoever looks on |
 //!
 //! # Invariants
@@ -43,10 +45,14 @@ pub mod observe;
 pub mod site;
 pub mod world;
 
-pub mod answering;
 pub mod apply;
+pub mod prepare;
+
+pub mod answering;
+pub mod batch;
 pub mod order;
 pub mod progress;
+pub mod record;
 
 use adapters::responder::Responder;
 use cli::{Action, Cli, Format, Settings, Source};

@@ -1,0 +1,212 @@
+//! The certificates of one run while their challenges are answered: present, then probe and obtain each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::adapters::acme::Account;
+use crate::adapters::cluster::Held;
+use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
+use crate::answering::Answering;
+use crate::decide::desired::Certificate;
+use crate::decide::name::{DnsName, SecretRef};
+use crate::decide::observed::IngressClass;
+use crate::decide::plan::Decision;
+use crate::decide::report::{Failure, Outcome};
+use crate::decide::route::Route;
+use crate::order;
+use crate::progress::Progress;
+use crate::record::Record;
+use crate::world::World;
+
+/// Certificates that are probed and ordered at the same time.
+const CONCURRENT_CERTIFICATES: usize = 10;
+/// Hosts that are probed at the same time, of all certificates: half of what the responder holds, and a small part of what
+/// the usual limit of open files allows.
+const CONCURRENT_PROBES: usize = 64;
+
+/// The certificates of one run while their challenges are answered.
+pub struct Batch<'a> {
+    /// What is to be obtained.
+    pub due: &'a [&'a Decision],
+    /// The cluster's IngressClasses.
+    pub classes: &'a [IngressClass],
+    /// The account that orders.
+    pub account: &'a Account,
+    /// The Lease.
+    pub held: &'a Held,
+    /// What the run works with.
+    pub world: &'a World,
+    /// Where the outcomes go.
+    pub record: &'a Record,
+}
+
+impl Batch<'_> {
+    /// Answers, presents, and obtains each certificate whose routes answer.
+    ///
+    /// It may be dropped at any time: what it made in the cluster is found again by [`Cluster::withdraw`]. `answering` outlives it,
+    /// since whoever answers must do so until the objects that lead there are gone.
+    ///
+    /// [`Cluster::withdraw`]: crate::adapters::cluster::Cluster::withdraw
+    ///
+    /// # Errors
+    /// Where the batch as a whole cannot be served.
+    pub async fn solve(&self, answering: &OnceCell<Answering>) -> anyhow::Result<()> {
+        self.held.check()?;
+        let answering = tokio::select! {
+            started = answering.get_or_try_init(|| Answering::start(self.world, self.account)) => started?,
+            () = self.world.stop.requested() => return Ok(()),
+        };
+        // A Pod may have taken two minutes.
+        self.held.check()?;
+        let lost = answering.lost(self.world).shared();
+        let refused = self.present(answering).await?;
+        let prober = Prober::new(
+            self.probe_settings(),
+            self.world.run.clone(),
+            self.account.thumbprint().to_owned(),
+        )?;
+        let turns = Semaphore::new(CONCURRENT_PROBES);
+        let routed = self
+            .due
+            .iter()
+            .filter(|decision| !refused.contains(&decision.certificate.secret));
+        let progress = Progress::of(self.due.len() - refused.len());
+        stream::iter(with_equal_hosts(routed))
+            .for_each_concurrent(CONCURRENT_CERTIFICATES, |equals| async {
+                for decision in equals {
+                    let ready = tokio::select! {
+                        biased;
+                        () = self.world.stop.requested() => Err(Outcome::Stopped),
+                        why = lost.clone() => Err(Outcome::Failed(Failure {
+                            message: format!("nothing was ordered, because nobody answers challenges any more: {why}"),
+                            hint: None,
+                        })),
+                        probed = self.probe(decision, &prober, &turns) => probed.map_err(Outcome::Failed),
+                    };
+                    progress.probed();
+                    let outcome = match ready {
+                        Ok(()) => {
+                            self.record.begun(decision);
+                            order::obtain(decision, self.account, self.held, self.world).await
+                        }
+                        Err(outcome) => outcome,
+                    };
+                    self.record.ended(decision, outcome);
+                    progress.ended();
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Asks as the authority will, where there is still something to ask for.
+    async fn probe(&self, decision: &Decision, prober: &Prober, turns: &Semaphore) -> Result<(), Failure> {
+        match order::is_issued(decision, self.account) {
+            true => Ok(()),
+            false => probe(prober, turns, &decision.certificate).await,
+        }
+    }
+
+    /// Creates the challenge objects; what the API server refused has its outcome then.
+    async fn present(&self, answering: &Answering) -> anyhow::Result<BTreeSet<SecretRef>> {
+        let Answering { home, backend, .. } = answering;
+        let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
+        let cluster = &self.world.site.cluster;
+        let refused = cluster.present(home, backend, &routes, self.classes).await?;
+        for (secret, why) in &refused {
+            let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
+            if let Some(decision) = decision {
+                let message = format!(
+                    "nothing was ordered, because the challenge Ingress was refused: {}",
+                    why.message
+                );
+                let hint = why.hint.clone();
+                self.record.ended(decision, Outcome::Failed(Failure { message, hint }));
+            }
+        }
+        Ok(refused.into_iter().map(|(secret, _)| secret).collect())
+    }
+
+    fn probe_settings(&self) -> ProbeSettings {
+        let challenge = &self.world.challenge;
+        ProbeSettings {
+            mode: challenge.probe,
+            resolver: challenge.resolver,
+            http_port: challenge.http_port,
+            https_port: challenge.https_port,
+            allow_private: challenge.private_addresses,
+            deadline: challenge.probe_timeout,
+        }
+    }
+}
+
+/// An authority may answer an order for the names of an unfinished one with that one, and it takes one key: such certificates
+/// are for one after the other.
+fn with_equal_hosts<'a>(decisions: impl Iterator<Item = &'a &'a Decision>) -> Vec<Vec<&'a Decision>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for decision in decisions {
+        groups.entry(&decision.certificate.hosts).or_default().push(*decision);
+    }
+    groups.into_values().collect()
+}
+
+/// Asks every host of a certificate; all of them, so that one run names all that are dead.
+async fn probe(prober: &Prober, turns: &Semaphore, certificate: &Certificate) -> Result<(), Failure> {
+    let probes = certificate.hosts.iter().map(|host| async move {
+        // It is never closed.
+        let _turn = turns.acquire().await;
+        prober.probe(host, &status_addresses(certificate, host)).await
+    });
+    let failures: Vec<_> = futures::future::join_all(probes)
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let seen: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    Err(Failure {
+        message: format!(
+            "nothing was ordered, because the authority would not get an answer: {}",
+            seen.join("; ")
+        ),
+        hint: failures.iter().find_map(ProbeFailure::hint),
+    })
+}
+
+fn status_addresses(certificate: &Certificate, host: &DnsName) -> Vec<String> {
+    let serving = certificate
+        .contributions
+        .iter()
+        .filter(|contribution| contribution.hosts.contains(host));
+    serving
+        .flat_map(|contribution| contribution.addresses.iter().cloned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::{ingress, observed};
+    use crate::decide::observed::Read;
+    use crate::decide::plan::plan;
+    use crate::decide::policy::Policy;
+
+    #[test]
+    fn certificates_with_the_same_hosts_are_for_one_after_the_other() {
+        let ingresses = vec![
+            ingress("web", "1").tls("1-tls", &["a.example", "b.example"]),
+            ingress("web", "2").tls("2-tls", &["b.example", "a.example"]),
+            ingress("web", "3").tls("3-tls", &["a.example"]),
+        ];
+        let plan = plan(&observed(ingresses, Read::Absent), &Policy::default());
+        let due: Vec<&Decision> = plan.issue.iter().collect();
+        let groups = with_equal_hosts(due.iter());
+        let names = |group: &Vec<&Decision>| group.iter().map(|it| it.certificate.secret.name.clone()).collect();
+        let groups: Vec<Vec<String>> = groups.iter().map(names).collect();
+        assert_eq!(groups, [vec!["3-tls"], vec!["1-tls", "2-tls"]]);
+    }
+}

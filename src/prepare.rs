@@ -1,0 +1,170 @@
+//! All that comes before the first challenge object: what earlier runs left goes, and what could not be finished is not begun.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep};
+
+use crate::adapters::acme::Account;
+use crate::adapters::cluster::{Held, TlsContent};
+use crate::answering::Answering;
+use crate::decide::checks::claims_to_remove;
+use crate::decide::observed::{Leftover, Read};
+use crate::decide::plan::{Decision, Plan};
+use crate::decide::report::{Failure, Outcome};
+use crate::problem::Wrong;
+use crate::record::Record;
+use crate::site::Site;
+use crate::world::World;
+
+/// Rehearsals at the same time.
+const CONCURRENT_REHEARSALS: usize = 16;
+/// What the finalizers of a leftover may take.
+const FINALIZER_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks at whether they are done.
+const FINALIZER_PAUSE: Duration = Duration::from_secs(1);
+
+/// All of it: the sweep, the account, and the certificates that the rehearsal leaves.
+///
+/// # Errors
+/// Where nothing can be ordered, or the Lease is lost.
+pub async fn prepare<'a>(
+    plan: &'a Plan,
+    held: &Held,
+    world: &World,
+    record: &Record,
+) -> anyhow::Result<Option<(Account, Vec<&'a Decision>)>> {
+    held.check()?;
+    sweep(plan, &world.site).await?;
+    forget(plan, held, &world.site).await?;
+    if plan.issue.is_empty() {
+        return Ok(None);
+    }
+    world.can_order()?;
+    if let Some(unread) = &plan.ledger_unread {
+        return Err(
+            anyhow::Error::new(unread.clone()).context("nothing is ordered while an earlier run's orders are unknown")
+        );
+    }
+    world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
+    world.site.cluster.rehearse_ledger(&world.site.home).await?;
+    Answering::rehearse(world).await?;
+    let account = open_account(world).await?;
+    let due = rehearse(&plan.issue, &account, world, record).await;
+    Ok(Some((account, due)))
+}
+
+async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
+    for leftover in &plan.sweep {
+        site.cluster.delete_leftover(leftover).await?;
+    }
+    let left = still_there(plan, site).await?;
+    for Leftover {
+        kind,
+        namespace,
+        name,
+        uid,
+        run,
+    } in &plan.sweep
+    {
+        if left.contains(uid) {
+            let kind_name = format!("{kind:?}").to_lowercase();
+            return Err(Wrong::new(
+                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: it has finalizers"),
+                format!("where the finalizers' controller is gone, `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go"),
+            )
+            .into());
+        }
+        log::info!("removed {kind:?} `{namespace}/{name}` of run `{run}`");
+    }
+    Ok(())
+}
+
+/// Which of the objects that were deleted are there in spite of it. A finalizer may take a moment.
+async fn still_there(plan: &Plan, site: &Site) -> anyhow::Result<BTreeSet<String>> {
+    let mut left: BTreeSet<String> = plan.sweep.iter().map(|leftover| leftover.uid.clone()).collect();
+    let deadline = Instant::now() + FINALIZER_DEADLINE;
+    while !left.is_empty() {
+        let there = site.cluster.list_leftovers(&site.home).await?;
+        left.retain(|uid| there.iter().any(|leftover| leftover.uid == *uid));
+        if left.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        sleep(FINALIZER_PAUSE).await;
+    }
+    Ok(left)
+}
+
+async fn forget(plan: &Plan, held: &Held, site: &Site) -> anyhow::Result<()> {
+    for secret in &plan.forget {
+        // Whoever has the Lease now may have an entry of its own there.
+        held.check()?;
+        match site.cluster.remove_pending(&site.home, secret).await {
+            Ok(()) => log::debug!("removed an old order for `{secret}` from the ledger"),
+            Err(error) => log::warn!("remove an old order for `{secret}` from the ledger: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// The stored account of this directory, or a new one. A failed read is no reason to make another.
+async fn open_account(world: &World) -> anyhow::Result<Account> {
+    let (Some(Ok(authority)), Some(directory)) = (&world.site.authority, &world.directory) else {
+        anyhow::bail!("there is no directory to order from");
+    };
+    match world.site.cluster.read_account(&world.site.home, directory).await {
+        Read::Found(credentials) => Ok(authority.open(&credentials).await?),
+        Read::Absent => {
+            // A key that is registered and then dropped is an account lost, and an external one's key may be good for one.
+            if world.stop.is_requested() {
+                anyhow::bail!("stopped before an account was registered");
+            }
+            world.site.cluster.rehearse_account(&world.site.home, directory).await?;
+            let (account, credentials) = authority.register().await?;
+            world
+                .site
+                .cluster
+                .store_account(&world.site.home, directory, credentials)
+                .await?;
+            log::info!("registered the account `{}`", account.url());
+            Ok(account)
+        }
+        Read::Unknown(unread) => Err(unread.into()),
+    }
+}
+
+/// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
+async fn rehearse<'a>(due: &'a [Decision], account: &Account, world: &World, record: &Record) -> Vec<&'a Decision> {
+    let rehearsed = stream::iter(due).map(|decision| async move {
+        match rehearse_one(decision, account, world).await {
+            Ok(()) => Some(decision),
+            Err(failure) => {
+                record.ended(decision, Outcome::Failed(failure));
+                None
+            }
+        }
+    });
+    rehearsed
+        .buffered(CONCURRENT_REHEARSALS)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+async fn rehearse_one(decision: &Decision, account: &Account, world: &World) -> Result<(), Failure> {
+    let failure = |why: &dyn std::fmt::Display, hint| Failure {
+        message: format!("nothing was ordered, because the Secret could not be stored: {why}"),
+        hint,
+    };
+    let hosts = decision.certificate.hosts.iter().map(ToString::to_string).collect();
+    let content =
+        TlsContent::placeholder(hosts, world.marker(account), claims_to_remove()).map_err(|why| failure(&why, None))?;
+    let inspected = decision.secret.as_ref().map(|secret| &secret.version);
+    let rehearsal = world
+        .site
+        .cluster
+        .rehearse(&decision.certificate.secret, inspected, &content)
+        .await;
+    rehearsal.map_err(|error| failure(&error, error.hint()))
+}
