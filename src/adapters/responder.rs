@@ -17,23 +17,30 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tiny_http::{Header, Method, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::decide::name::RunId;
 use crate::decide::observed::CHALLENGE_PATH;
 use crate::decide::route::RUN_HEADER;
 
-/// Connections held at once; one more, and the oldest is let go.
+/// Connections held at once; the next one waits until one of them has ended or is let go.
 const CONNECTIONS_MAX: usize = 128;
+/// Connections that the system holds for us until then. An authority asks for all hosts at once, and from several places: a
+/// certificate of 100 hosts is 300 questions and more.
+const BACKLOG: u32 = 1024;
+/// A request comes with its connection: who has said nothing for so long has nothing to say.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
+/// Between two looks at whether there is room.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// Requests that tiny_http sees at once, hence about the number of its threads.
 const REQUESTS_MAX: usize = 8;
 /// A request line and its header fields. Proxies send a few KiB; more is nobody's question about a challenge.
@@ -97,15 +104,17 @@ impl Responder {
     /// resources left.
     pub fn start(listen: SocketAddr, thumbprint: &str, run: &RunId) -> Result<Self, ResponderError> {
         let failed = |cause| ResponderError::Listen { address: listen, cause };
-        let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let engine = Engine::new(Answers::new(thumbprint, run))?;
         let start_failed = |error: io::Error| ResponderError::Start(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(start_failed)?;
+        let listener = {
+            let _inside = runtime.enter();
+            bind(listen).map_err(failed)?
+        };
+        let address = listener.local_addr().map_err(failed)?;
+        let engine = Engine::new(Answers::new(thumbprint, run))?;
         let (stop, stopped) = oneshot::channel();
         let front = std::thread::Builder::new()
             .name("responder".into())
@@ -148,12 +157,20 @@ impl Drop for Responder {
     }
 }
 
-/// Accepts until told to stop. A failed accept (no file descriptors left, say) is waited out, never the end.
-async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: oneshot::Receiver<()>) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return log::error!("the responder cannot accept: {error}"),
+/// As the standard library does it, with a longer queue.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    // A socket of an earlier run's that is still closing is no reason to wait.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until told to stop. A failed accept (no file descriptors left, say) is waited out, never the end.
+async fn accept(listener: TcpListener, engine: Engine, mut stopped: oneshot::Receiver<()>) {
     let engine = Arc::new(engine);
     let mut connections: VecDeque<Connection> = VecDeque::new();
     loop {
@@ -163,13 +180,13 @@ async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: on
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.retain(|connection| !connection.task.is_finished());
-                if connections.len() >= CONNECTIONS_MAX {
-                    make_room(&mut connections).await;
-                }
-                let asking = Arc::new(AtomicBool::new(false));
-                let task = tokio::spawn(serve(stream, peer, Arc::clone(&engine), Arc::clone(&asking)));
-                connections.push_back(Connection { task, asking });
+                make_room(&mut connections).await;
+                let stage = Arc::new(AtomicU8::new(SILENT));
+                let task = tokio::spawn(serve(stream, peer, Arc::clone(&engine), Arc::clone(&stage)));
+                let since = Instant::now();
+                connections.push_back(Connection { task, stage, since });
+                // There may be a thousand more in the queue, and nobody is asked what it wants while this goes on.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 log::debug!("a connection to the responder failed: {error}");
@@ -182,29 +199,53 @@ async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: on
 /// A connection that is being served.
 struct Connection {
     task: tokio::task::JoinHandle<()>,
-    /// Whether its request is read and its answer not yet sent.
-    asking: Arc<AtomicBool>,
+    /// [`SILENT`], [`ASKING`] or [`ANSWERED`].
+    stage: Arc<AtomicU8>,
+    since: Instant,
 }
 
-/// A request comes with its connection, so the oldest that has not asked has nothing to say: idle clients make room for one
-/// that asks. Where all have asked, each waits for its turn, and the next connection for the first of them.
+/// Its request is not read yet.
+const SILENT: u8 = 0;
+/// Its request is read and its answer not yet sent.
+const ASKING: u8 = 1;
+/// It has its answer.
+const ANSWERED: u8 = 2;
+
+impl Connection {
+    /// Whether nothing is lost by its end: it has its answer, or nothing to say.
+    fn is_idle(&self) -> bool {
+        match self.stage.load(Ordering::Relaxed) {
+            SILENT => self.since.elapsed() >= SILENCE_MAX,
+            stage => stage == ANSWERED,
+        }
+    }
+}
+
+/// Waits until fewer than [`CONNECTIONS_MAX`] are left: idle clients make room, and whoever asks is answered first.
 async fn make_room(connections: &mut VecDeque<Connection>) {
-    let idle = connections
-        .iter()
-        .position(|connection| !connection.asking.load(Ordering::Relaxed));
-    if let Some(connection) = idle.and_then(|idle| connections.remove(idle)) {
-        connection.task.abort();
-    } else if let Some(oldest) = connections.pop_front() {
-        let _ = timeout(CONNECTION_TIMEOUT, oldest.task).await;
+    loop {
+        connections.retain(|connection| !connection.task.is_finished());
+        if connections.len() < CONNECTIONS_MAX {
+            return;
+        }
+        match connections.iter().position(Connection::is_idle) {
+            Some(idle) => {
+                if let Some(connection) = connections.remove(idle) {
+                    connection.task.abort();
+                }
+            }
+            // Each is served for ten seconds at most.
+            None => tokio::time::sleep(ROOM_PAUSE).await,
+        }
     }
 }
 
 /// One connection: one request, one answer.
-async fn serve(mut stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>, asking: Arc<AtomicBool>) {
+async fn serve(mut stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stage: Arc<AtomicU8>) {
     let answered = timeout(CONNECTION_TIMEOUT, async {
         let (line, answer) = match read_head(&mut stream).await? {
             Head::Request(line) => {
-                asking.store(true, Ordering::Relaxed);
+                stage.store(ASKING, Ordering::Relaxed);
                 let answer = match engine.ask(&line).await {
                     Ok(answer) => answer,
                     Err(error) => {
@@ -221,7 +262,7 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>, ask
         log::debug!("answered `{line}` of `{peer}`: {}", String::from_utf8_lossy(status));
         stream.write_all(&answer).await?;
         let ended = stream.shutdown().await;
-        asking.store(false, Ordering::Relaxed);
+        stage.store(ANSWERED, Ordering::Relaxed);
         ended
     })
     .await;
@@ -610,7 +651,7 @@ mod tests {
     fn many_ask_at_once_and_all_are_answered() {
         let responder = responder();
         std::thread::scope(|scope| {
-            for _ in 0..32 {
+            for _ in 0..400 {
                 scope.spawn(|| assert!(get(&responder, &challenge()).ends_with(".THUMB")));
             }
         });
