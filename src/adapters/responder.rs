@@ -22,9 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tiny_http::{Header, Method, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -36,7 +37,7 @@ use crate::decide::route::RUN_HEADER;
 const CONNECTIONS_MAX: usize = 128;
 /// Connections that the system holds for us until then. An authority asks for all hosts at once, and from several places: a
 /// certificate of 100 hosts is 300 questions and more.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 /// A request comes with its connection: who has said nothing for so long has nothing to say.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// Between two looks at whether there is room.
@@ -104,17 +105,17 @@ impl Responder {
     /// resources left.
     pub fn start(listen: SocketAddr, thumbprint: &str, run: &RunId) -> Result<Self, ResponderError> {
         let failed = |cause| ResponderError::Listen { address: listen, cause };
+        let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        // The standard library asks for a queue of 128. Once more is no other socket, but a longer queue.
+        SockRef::from(&listener).listen(BACKLOG).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let engine = Engine::new(Answers::new(thumbprint, run))?;
         let start_failed = |error: io::Error| ResponderError::Start(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(start_failed)?;
-        let listener = {
-            let _inside = runtime.enter();
-            bind(listen).map_err(failed)?
-        };
-        let address = listener.local_addr().map_err(failed)?;
-        let engine = Engine::new(Answers::new(thumbprint, run))?;
         let (stop, stopped) = oneshot::channel();
         let front = std::thread::Builder::new()
             .name("responder".into())
@@ -157,20 +158,12 @@ impl Drop for Responder {
     }
 }
 
-/// As the standard library does it, with a longer queue.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A socket of an earlier run's that is still closing is no reason to wait.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 /// Accepts until told to stop. A failed accept (no file descriptors left, say) is waited out, never the end.
-async fn accept(listener: TcpListener, engine: Engine, mut stopped: oneshot::Receiver<()>) {
+async fn accept(listener: std::net::TcpListener, engine: Engine, mut stopped: oneshot::Receiver<()>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return log::error!("the responder cannot accept: {error}"),
+    };
     let engine = Arc::new(engine);
     let mut connections: VecDeque<Connection> = VecDeque::new();
     loop {
@@ -681,8 +674,9 @@ mod tests {
         drop(Responder::start(address, "THUMB", &"run-2".parse().expect("a run's id")).expect("the port is free"));
     }
 
-    #[test]
-    fn a_taken_port_is_named() {
+    /// A run starts it inside its own runtime, where no other one may be dropped.
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
         let first = responder();
         let error = Responder::start(first.local_addr(), "THUMB", &"run-2".parse().expect("a run's id"))
             .expect_err("the port is taken");

@@ -223,6 +223,21 @@ fn what_somebody_changes_meanwhile_is_not_overwritten_but_labels_are_no_matter()
     assert_eq!(entries, [pending("type")]);
 }
 
+/// As many hosts as an order may have: the authority asks for all of them at once, each three times.
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_certificate_of_a_hundred_hosts_is_issued() {
+    let scene = Scene::new("hundred");
+    let namespace = scene.namespace("web");
+    let hosts: Vec<String> = (0..100).map(|n| format!("h{n}.hundred.example")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &hosts));
+    let ran = scene.run(&[]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
+    https("h99.hundred.example", &scene.pebble.root());
+    scene.assert_nothing_is_left();
+}
+
 #[test]
 #[ignore = "needs the test cluster"]
 fn a_killed_run_is_swept_by_the_next_and_by_clean() {
