@@ -98,7 +98,8 @@ fn text_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
             "{} {}: {}",
             level.as_str().to_lowercase(),
             record.target(),
-            record.args()
+            // A library may say a DNS message in ten lines.
+            record.args().to_string().replace('\n', "\\n")
         ),
     }
 }

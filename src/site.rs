@@ -5,7 +5,7 @@ use std::path::Path;
 use k8s_openapi::api::batch::v1::CronJob;
 
 use crate::adapters::acme::{AcmeError, Authority, AuthoritySettings};
-use crate::adapters::cluster::{Cluster, ClusterError, ConnectSettings, in_cluster_namespace};
+use crate::adapters::cluster::{Cluster, ConnectSettings, in_cluster_namespace};
 use crate::cli::{Cli, Inherited, LEAVE_IT, Reach, Settings};
 use crate::decide::directory::ACCOUNT_SECRET;
 use crate::decide::installation::{CRONJOB, Installation, Kept, keepers_of_variables};
@@ -23,7 +23,7 @@ pub struct Site {
     /// The authority, as far as it is named. That it cannot be reached matters only where something is due.
     pub authority: Option<Result<Authority, AcmeError>>,
     /// Why no CronJob's options are among the settings, where it was asked for them.
-    pub no_cronjob: Option<String>,
+    pub no_cronjob: Option<Wrong>,
 }
 
 impl Site {
@@ -46,11 +46,28 @@ impl Site {
         if settings.follow_the_cronjob {
             match cluster.read_cronjob(&home).await {
                 Ok(Some(cronjob)) => settings = follow(cli, &cluster, &home, &cronjob).await?,
-                Ok(None) => no_cronjob = Some(format!("there is no CronJob `{home}/{CRONJOB}` to follow")),
+                Ok(None) => {
+                    no_cronjob = Some(Wrong {
+                        what: format!("there is no CronJob `{home}/{CRONJOB}` to follow"),
+                        hint: None,
+                    });
+                }
                 // Who may do less than look at it can still say all of it.
-                Err(error) if error.is_forbidden() => no_cronjob = Some(unread(&error)),
+                Err(error) if error.is_forbidden() => {
+                    no_cronjob = Some(Wrong {
+                        what: error.to_string(),
+                        hint: error.hint(),
+                    });
+                }
                 Err(error) => return Err(error.into()),
             }
+        }
+        // Who says all of it does not miss one that is not there; one that could not be read may say more.
+        if let Some(why) = no_cronjob
+            .as_ref()
+            .filter(|why| why.hint.is_some() || settings.authority.is_none())
+        {
+            log::warn!("{}; so its options are not among those of this run", why.what);
         }
         let authority = match &settings.authority {
             Some(authority) => Some(reach(authority, &home).await),
@@ -73,12 +90,6 @@ impl Site {
     }
 }
 
-fn unread(error: &ClusterError) -> String {
-    let why = error.to_string();
-    log::warn!("{why}; so its options are not among those of this run");
-    why
-}
-
 /// The settings of a run that does what the CronJob's would, but for what was typed. It does all of it or nothing.
 async fn follow(cli: &Cli, cluster: &Cluster, home: &str, cronjob: &CronJob) -> anyhow::Result<Settings> {
     let name = format!("{home}/{CRONJOB}");
@@ -88,16 +99,23 @@ async fn follow(cli: &Cli, cluster: &Cluster, home: &str, cronjob: &CronJob) -> 
             match cluster.read_kept(home, &keeper).await {
                 Ok(data) => drop(kept.insert(keeper, data)),
                 Err(error) if optional && error.is_not_found() => {}
+                Err(error) if error.is_not_found() => {
+                    let hint = "no Pod of its starts without it: create it, or correct the CronJob";
+                    return Err(Wrong::new(error.to_string(), hint).into());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        let installation = Installation::of(cronjob, &kept).map_err(anyhow::Error::msg)?;
+        let installation = Installation::of(cronjob, &kept).map_err(|why| Wrong::new(why, "correct the CronJob"))?;
         let mut inherited = cli.inherit(&installation)?;
         for (flag, path) in std::mem::take(&mut inherited.paths) {
             let content = file(cluster, home, &installation, &flag, &path).await?;
             inherited.files.insert(path, content);
         }
         let settings = cli.settings_with(&inherited)?;
+        if cronjob.spec.suspend == Some(true) {
+            log::warn!("CronJob `{name}` is suspended, and this does what it would do");
+        }
         log::info!("from CronJob `{name}`: {}", taken(&inherited, &settings));
         Ok(settings)
     };
@@ -125,22 +143,23 @@ async fn file(
     flag: &str,
     path: &Path,
 ) -> anyhow::Result<Vec<u8>> {
+    let mut absent = Vec::new();
     for (keeper, key) in installation.file(path) {
         match cluster.read_kept(home, &keeper).await {
-            Ok(mut data) => {
-                if let Some(content) = data.remove(&key) {
-                    return Ok(content);
-                }
-            }
-            Err(error) if error.is_not_found() => {}
+            Ok(mut data) => match data.remove(&key) {
+                Some(content) => return Ok(content),
+                None => absent.push(format!("{keeper} has no key `{key}`")),
+            },
+            Err(error) if error.is_not_found() => absent.push(format!("there is no {keeper}")),
             Err(error) => return Err(error.into()),
         }
     }
+    let why = match absent.as_slice() {
+        [] => "which its Pods have from no ConfigMap or Secret".to_owned(),
+        absent => format!("and {}", absent.join(", ")),
+    };
     Err(Wrong::new(
-        format!(
-            "`{flag}` names `{}`, which its Pods have from no ConfigMap or Secret",
-            path.display()
-        ),
+        format!("`{flag}` names `{}`, {why}", path.display()),
         format!("`{flag}` here names a copy on this machine"),
     )
     .into())

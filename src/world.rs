@@ -122,9 +122,15 @@ impl World {
                     }
                     _ => "",
                 };
+                let add =
+                    format!("add `--directory letsencrypt-staging`, or an https URL{way}; `--dry-run` needs none");
+                let right = self.site.no_cronjob.as_ref().and_then(|why| why.hint.as_deref());
                 return Err(Wrong::new(
                     self.for_want_of_a_cronjob("certificates are due, and no ACME directory is named"),
-                    format!("add `--directory letsencrypt-staging`, or an https URL{way}; `--dry-run` needs none"),
+                    match right {
+                        Some(right) => format!("{right}; or {add}"),
+                        None => add,
+                    },
                 ));
             }
         }
@@ -159,7 +165,7 @@ impl World {
 
     fn for_want_of_a_cronjob(&self, what: &str) -> String {
         match &self.site.no_cronjob {
-            Some(why) => format!("{what}: {why}"),
+            Some(why) => format!("{what}: {}", why.what),
             None => what.to_owned(),
         }
     }

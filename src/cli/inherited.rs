@@ -59,6 +59,7 @@ impl Inherited {
         };
         let theirs = Theirs::of(installation)?;
         theirs.check_home()?;
+        theirs.check_source()?;
         if verb == "run" && theirs.matches.get_flag("dry_run") && !ours.get_flag("dry_run") {
             return Err(Wrong::new(
                 format!("CronJob `{}` makes dry runs, and this is none", installation.name),
@@ -113,32 +114,30 @@ impl<'a> Theirs<'a> {
         let command = deaf(Arguments::command().mut_subcommands(deaf));
         let words = ["kube-lego-once"].into_iter();
         let words = words.chain(installation.arguments.iter().map(String::as_str));
-        let unusable = |why: &str| {
-            let image = installation.template.image().unwrap_or("not set");
+        let unusable = |why: &str, hint: &str| {
             Wrong::new(
-                format!(
-                    "the arguments of CronJob `{}` cannot be followed: {why}",
-                    installation.name
-                ),
-                format!("its image is `{image}`: use the same version here, or correct the CronJob; {LEAVE_IT}"),
+                format!("its arguments cannot be followed: {why}"),
+                format!("{hint}; {LEAVE_IT}"),
             )
         };
-        let no_run = "they do not `run`";
+        let no_run = || unusable("they do not `run`", "its own Jobs do not either: correct its `args`");
+        let image = installation.template.image().unwrap_or("not set");
+        let another_version = format!("its image is `{image}`: use the same version here, or correct its `args`");
         let matches = command
             .try_get_matches_from(words)
             .map_err(|error| match error.kind() {
                 ErrorKind::DisplayHelp
                 | ErrorKind::DisplayVersion
                 | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-                | ErrorKind::MissingSubcommand => unusable(no_run),
-                _ => unusable(&first_sentence(&error)),
+                | ErrorKind::MissingSubcommand => no_run(),
+                _ => unusable(&first_sentence(&error), &another_version),
             })?;
         match matches.subcommand() {
             Some(("run", matches)) => Ok(Self {
                 installation,
                 matches: matches.clone(),
             }),
-            _ => Err(unusable(no_run).into()),
+            _ => Err(no_run().into()),
         }
     }
 
@@ -155,13 +154,25 @@ impl<'a> Theirs<'a> {
         match self.installation.unknown.get(&name) {
             Some(why) => Err(Wrong::new(
                 format!(
-                    "`{name}` of CronJob `{}` is known to its Pods alone: {why}",
+                    "what `{name}` of CronJob `{}` is cannot be known here: {why}",
                     self.installation.name
                 ),
                 format!("`--{}` says it here", arg.get_long().unwrap_or_default()),
             )),
             None => Ok(self.installation.variables.get(&name).cloned().into_iter().collect()),
         }
+    }
+
+    /// What is read from files or foreseen is no run, and a Job that is told to ends with an error.
+    fn check_source(&self) -> Result<(), Wrong> {
+        let said = |id| self.matches.value_source(id) == Some(ValueSource::CommandLine);
+        if !said("filenames") && !said("at") {
+            return Ok(());
+        }
+        Err(Wrong::new(
+            "its arguments have `-f` or `--at`, which show a plan and run nothing",
+            format!("its own Jobs end with an error: correct its `args`; {LEAVE_IT}"),
+        ))
     }
 
     /// Two runs with homes of their own would not know of each other.
@@ -349,6 +360,7 @@ mod tests {
             (&["completions", "bash"], "they do not `run`"),
             (&[], "they do not `run`"),
             (&["run", "--dry-run"], "makes dry runs, and this is none"),
+            (&["run", "-f", "/x"], "which show a plan and run nothing"),
             (
                 &["run", "--home-namespace=other"],
                 "has its home in `other`, not in `home`",

@@ -1,6 +1,7 @@
 //! What the CronJob of an installation says about its runs: a person's run from elsewhere does the same.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::batch::v1 as batch;
@@ -22,6 +23,16 @@ pub struct Keeper {
     /// Its name.
     pub name: String,
 }
+
+impl fmt::Display for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.secret { "Secret" } else { "ConfigMap" };
+        write!(f, "{kind} `{}`", self.name)
+    }
+}
+
+/// What may run anything.
+const SHELLS: [&str; 4] = ["sh", "ash", "bash", "dash"];
 
 impl Keeper {
     fn config_map(name: &str) -> Self {
@@ -92,6 +103,11 @@ impl Installation {
     /// What is wrong with it, or known to its Pods alone.
     pub fn of(cronjob: &batch::CronJob, kept: &Kept) -> Result<Self, String> {
         let (metadata, spec, container) = parts(cronjob)?;
+        let program = container.command.iter().flatten().next();
+        if let Some(shell) = program.filter(|program| SHELLS.contains(&program.rsplit('/').next().unwrap_or_default()))
+        {
+            return Err(format!("its command is `{shell}`, and what that runs is not known"));
+        }
         let namespace = cronjob.metadata.namespace.clone().unwrap_or_default();
         let (variables, unknown) = environment(container, &namespace, kept);
         // The program itself is the image's, or the first word of `command`.
@@ -232,11 +248,14 @@ fn environment(
                 .map(Some)
                 .map_err(|other| format!("it has `$({other})`")),
             Some(source) => match keeper_of_one(source) {
-                // An optional one that is not there leaves no variable.
-                Some((keeper, key, _)) if name.starts_with(VARIABLES) => Ok(kept
-                    .get(&keeper)
-                    .and_then(|data| data.get(key))
-                    .map(|value| text(value))),
+                Some((keeper, key, optional)) if name.starts_with(VARIABLES) => {
+                    match kept.get(&keeper).and_then(|data| data.get(key)) {
+                        Some(value) => Ok(Some(text(value))),
+                        // It leaves no variable.
+                        None if optional => Ok(None),
+                        None => Err(format!("{keeper} has no key `{key}`, and no Pod starts without it")),
+                    }
+                }
                 Some((keeper, ..)) => Err(format!("it is in `{}`", keeper.name)),
                 None if is_namespace(source) => Ok(Some(namespace.to_owned())),
                 None => Err("it is the Pod's own".to_owned()),
@@ -401,6 +420,27 @@ mod tests {
         let ip = json!([{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]);
         let error = installation(with(json!(["-n", "$(IP)"]), ip, json!([]))).expect_err("nobody knows");
         assert_eq!(error, "its arguments have `$(IP)`, which only its Pods know");
+    }
+
+    #[test]
+    fn a_key_that_no_pod_starts_without_is_not_left_out() {
+        let from = |optional: bool| {
+            json!([{"name": "KUBE_LEGO_ONCE_EMAIL", "valueFrom": {
+                "configMapKeyRef": {"name": "settings", "key": "no", "optional": optional},
+            }}])
+        };
+        let found = installation(with(json!([]), from(true), json!([]))).expect("an installation");
+        assert_eq!((found.variables.len(), found.unknown.len()), (0, 0));
+        let found = installation(with(json!([]), from(false), json!([]))).expect("an installation");
+        let expected = "ConfigMap `settings` has no key `no`, and no Pod starts without it";
+        assert_eq!(found.unknown["KUBE_LEGO_ONCE_EMAIL"], expected);
+    }
+
+    #[test]
+    fn what_a_shell_runs_is_not_known() {
+        let shell = json!({"containers": [{"name": "any", "command": ["/bin/sh", "-c", "kube-lego-once run"]}]});
+        let expected = "its command is `/bin/sh`, and what that runs is not known";
+        assert_eq!(installation(shell), Err(expected.into()));
     }
 
     #[test]

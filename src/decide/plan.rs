@@ -11,6 +11,7 @@ use super::name::{IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::Route;
+use super::selection::Selection;
 use super::validity::{renew_at, short};
 
 /// What is to be done: the value that a dry run prints and that a run applies.
@@ -113,6 +114,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     certificates.retain(|certificate| policy.selection.selects(certificate));
     rejected.retain(|rejected| policy.selection.selects_rejected(rejected));
     rejected.sort();
+    let selects_nothing = policy.selection != Selection::default() && certificates.is_empty() && rejected.is_empty();
     let mut plan = Plan {
         at: observed.now,
         issue: Vec::new(),
@@ -152,6 +154,12 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     plan.notes
         .extend(kube_lego::notes(&observed.ingresses, &policy.selection));
     plan.notes.extend(ledger_notes(observed));
+    if selects_nothing {
+        plan.notes.push(
+            "nothing is selected: no annotated Ingress answers to the namespaces, labels and classes that were named"
+                .into(),
+        );
+    }
     if policy.directory.is_none() {
         plan.notes
             .push("without a directory, what depends on the authority was not checked".into());
@@ -729,6 +737,17 @@ mod tests {
             assert_eq!(plan.is_idle(), forgotten.is_empty());
             assert_eq!(plan.forget, forgotten);
         }
+    }
+
+    #[test]
+    fn a_selection_of_nothing_is_said() {
+        let said = |namespace: &str| {
+            let mut policy = policy();
+            policy.selection.namespaces.insert(namespace.to_owned());
+            let plan = plan(&observed(vec![web()], Read::Absent), &policy);
+            plan.notes.iter().any(|note| note.starts_with("nothing is selected"))
+        };
+        assert_eq!((said("web"), said("wbe")), (false, true));
     }
 
     #[test]

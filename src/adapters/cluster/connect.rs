@@ -96,11 +96,12 @@ impl Cluster {
         config.write_timeout = Some(ANSWER_TIMEOUT);
         // Else the time that a connection sat idle counts as waiting for an answer.
         config.reset_reader_on_write = true;
+        let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = kube::Client::try_from(config).map_err(|error| ConnectError::Client {
             server: server.clone(),
             cause: match &error {
-                kube::Error::Auth(error) => super::error::auth(error),
+                kube::Error::Auth(error) => super::error::auth(error, plugin.as_deref()),
                 error => chain(error),
             },
         })?;
@@ -318,8 +319,7 @@ mod tests {
         let error = connect("echo SECRET; echo log in first >&2; exit 3")
             .await
             .expect_err("a failure");
-        let expected =
-            "cannot talk to `https://a:1`: the kubeconfig's credential plugin failed with exit status: 3: log in first";
+        let expected = "cannot talk to `https://a:1`: the kubeconfig's credential plugin `sh` failed with exit status: 3: log in first";
         assert_eq!(error, expected);
         let error = connect("echo SECRET").await.expect_err("no credential");
         assert!(!error.contains("SECRET"), "{error}");

@@ -204,7 +204,7 @@ pub(super) fn cause(error: kube::Error) -> Cause {
         kube::Error::Api(status) => Cause::Status(status),
         kube::Error::Service(error) => Cause::Transport(boxed_chain(&*error)),
         kube::Error::HyperError(error) => Cause::Transport(chain(&error)),
-        kube::Error::Auth(error) => Cause::Transport(auth(&error)),
+        kube::Error::Auth(error) => Cause::Transport(auth(&error, None)),
         // Its Display is the offset, its Debug the bytes.
         kube::Error::FromUtf8(_) => Cause::Other("the answer is not UTF-8".into()),
         error => Cause::Other(chain(&error)),
@@ -213,24 +213,29 @@ pub(super) fn cause(error: kube::Error) -> Cause {
 
 fn boxed_chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
     match error.downcast_ref::<AuthError>() {
-        Some(error) => auth(error),
+        Some(error) => auth(error, None),
         None => chain(error),
     }
 }
 
 /// A credential plugin's standard output holds credentials, and kube's message quotes it.
-pub(super) fn auth(error: &AuthError) -> String {
+pub(super) fn auth(error: &AuthError, plugin: Option<&str>) -> String {
+    let plugin = match plugin {
+        Some(name) => format!("the kubeconfig's credential plugin `{name}`"),
+        None => "the kubeconfig's credential plugin".to_owned(),
+    };
     let AuthError::AuthExecRun { out, .. } = error else {
         return match error {
-            AuthError::AuthExecParse(_) => "the kubeconfig's credential plugin printed no ExecCredential".into(),
+            AuthError::AuthExecParse(_) => format!("{plugin} printed no ExecCredential"),
+            AuthError::AuthExecStart(error) => format!("{plugin} does not start: {error}"),
             error => chain(error),
         };
     };
     let stderr = String::from_utf8_lossy(&out.stderr);
     let last = stderr.lines().rev().find(|line| !line.trim().is_empty());
     match last {
-        Some(line) => format!("the kubeconfig's credential plugin failed with {}: {line}", out.status),
-        None => format!("the kubeconfig's credential plugin failed with {}", out.status),
+        Some(line) => format!("{plugin} failed with {}: {line}", out.status),
+        None => format!("{plugin} failed with {}", out.status),
     }
 }
 

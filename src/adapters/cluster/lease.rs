@@ -84,7 +84,8 @@ impl LeaseError {
                 "if that run is dead, wait a minute, or `kubectl delete lease -n {namespace} {LEASE_NAME}`"
             )),
             Self::Cluster(error) => error.hint(),
-            Self::Lost { .. } | Self::Stopped { .. } => None,
+            Self::Lost { .. } => Some("once the run that has it now is over, the next one does what is left".into()),
+            Self::Stopped { .. } => None,
         }
     }
 }

@@ -23,6 +23,10 @@ const WATCH_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(300);
 
+/// Where to change what is asked of a solver Pod.
+const LIKE_THE_CRONJOB: &str =
+    "its resources, node selector and tolerations are those of the CronJob's Pods: set there what is asked for";
+
 /// Why nobody answers.
 #[derive(Debug, thiserror::Error)]
 pub enum SolverError {
@@ -49,10 +53,16 @@ impl SolverError {
     pub fn hint(&self) -> Option<String> {
         let instead = "`--advertise-address`, an address of this machine that Pods can connect to, does without";
         match self {
+            Self::Create(PresentError::Cluster(error)) if error.is_refused_by_admission() && error.hint().is_none() => {
+                Some(format!("{LIKE_THE_CRONJOB}; {instead}"))
+            }
             Self::Create(cause) => match cause.hint() {
                 Some(hint) => Some(format!("{hint}; {instead}")),
                 None => Some(instead.to_owned()),
             },
+            Self::NotRunning { why, .. } if why.contains("Unschedulable") => {
+                Some(format!("{LIKE_THE_CRONJOB}; {instead}"))
+            }
             Self::Look(error) => error.hint(),
             Self::NotRunning { why, .. } if why.contains("Image") => {
                 Some(format!("`--image` names another image; {instead}"))
