@@ -255,7 +255,7 @@ pub(super) struct DecisionArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct SolveArgs {
     /// Thumbprint of the account's key (RFC 7638), base64url
-    #[arg(long, value_name = "THUMBPRINT", value_parser = thumbprint)]
+    #[arg(long, value_name = "THUMBPRINT", value_parser = thumbprint, allow_hyphen_values = true)]
     pub(super) thumbprint: String,
     /// The run, as each answer names it
     #[arg(long, value_name = "RUN")]

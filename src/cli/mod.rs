@@ -108,4 +108,16 @@ mod tests {
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
+
+    /// One account in 64 has such a one: `-` is a letter of base64url's.
+    #[test]
+    fn a_thumbprint_may_begin_with_a_hyphen() {
+        let expected = format!("-C{}", "x".repeat(41));
+        let words = ["kube-lego-once", "solve", "--thumbprint", &expected, "--run", "r1"];
+        let settings = Cli::try_parse_from(words).expect("a command line").settings();
+        match settings.expect("settings").action {
+            Action::Solve { thumbprint, .. } => assert_eq!(thumbprint, expected),
+            other => panic!("{other:?}"),
+        }
+    }
 }
