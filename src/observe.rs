@@ -65,14 +65,10 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
             .notes
             .push(format!("whether a namespace is being deleted is not known: {error}")),
     }
-    match ledger {
-        Read::Found(ledger) => observed.ledger = ledger,
-        Read::Absent => {}
-        Read::Unknown(why) => {
-            observed.notes.push(format!("the ledger could not be read: {why}"));
-            observed.ledger_unread = Some(why);
-        }
+    if let Read::Unknown(why) = &ledger {
+        observed.notes.push(format!("the ledger could not be read: {why}"));
     }
+    observed.ledger = ledger;
     observed.secrets = cluster.read_secrets(secrets_wanted(&observed, policy)).await;
     if let Some(Ok(authority)) = authority {
         observed.renewal_windows = renewal_windows(authority, &observed, policy).await;

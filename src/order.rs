@@ -86,9 +86,14 @@ pub fn is_issued(decision: &Decision, account: &Account) -> bool {
 }
 
 fn issued(decision: &Decision, account: &Account) -> Option<Obtained> {
-    let pending = decision.pending.clone().filter(|it| it.account == account.url())?;
+    let pending = left(decision, account)?;
     let chain = pending.certificate.clone()?;
     Obtained::new(pending, chain).ok().filter(|it| it.is_news_to(decision))
+}
+
+/// What an earlier run of this account left for the certificate.
+fn left(decision: &Decision, account: &Account) -> Option<Pending> {
+    decision.pending.clone().filter(|it| it.account == account.url())
 }
 
 /// The certificate that an earlier run left, or one by the order that it left (I7); nothing where no certificate can come of
@@ -97,7 +102,7 @@ async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Result<
     if let Some(issued) = issued(decision, account) {
         return Ok(Some(issued));
     }
-    let Some(pending) = decision.pending.clone().filter(|it| it.account == account.url()) else {
+    let Some(pending) = left(decision, account) else {
         return Ok(None);
     };
     held.check()?;

@@ -124,10 +124,7 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub(super) fn found(&self) -> Option<&'a Secret> {
-        match self.secret {
-            Read::Found(secret) => Some(secret),
-            Read::Absent | Read::Unknown(_) => None,
-        }
+        self.secret.found()
     }
 
     pub(super) fn facts(&self) -> Option<&'a CertificateFacts> {
@@ -145,10 +142,7 @@ impl<'a> Subject<'a> {
 
 /// The IngressClasses, as far as they are known.
 pub(super) fn classes(observed: &Observed) -> &[IngressClass] {
-    match &observed.classes {
-        Read::Found(classes) => classes,
-        Read::Absent | Read::Unknown(_) => &[],
-    }
+    observed.classes.found().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// A check: the reason that it gives, and how it is asked.

@@ -14,6 +14,8 @@ use super::solver::Template;
 pub const CRONJOB: &str = "kube-lego-once";
 /// What every variable of ours begins with.
 const VARIABLES: &str = "KUBE_LEGO_ONCE_";
+/// What may run anything.
+const SHELLS: [&str; 4] = ["sh", "ash", "bash", "dash"];
 
 /// A ConfigMap or a Secret of the home namespace, from which a Pod has variables or files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +32,6 @@ impl fmt::Display for Keeper {
         write!(f, "{kind} `{}`", self.name)
     }
 }
-
-/// What may run anything.
-const SHELLS: [&str; 4] = ["sh", "ash", "bash", "dash"];
 
 impl Keeper {
     fn config_map(name: &str) -> Self {

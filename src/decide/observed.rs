@@ -26,6 +26,16 @@ pub enum Read<T> {
     Unknown(Unread),
 }
 
+impl<T> Read<T> {
+    /// What was there, if anything is known to have been.
+    pub fn found(&self) -> Option<&T> {
+        match self {
+            Self::Found(value) => Some(value),
+            Self::Absent | Self::Unknown(_) => None,
+        }
+    }
+}
+
 /// Why a read failed, and what a person can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -61,9 +71,7 @@ pub struct Observed {
     /// The cluster's IngressClasses; nobody needs them to plan, so a failed read is a note.
     pub classes: Read<Vec<IngressClass>>,
     /// What earlier runs left to be known.
-    pub ledger: Ledger,
-    /// Why that could not be read.
-    pub ledger_unread: Option<Unread>,
+    pub ledger: Read<Ledger>,
     /// Objects that carry our label.
     pub leftovers: Vec<Leftover>,
     /// Who holds the Lease.
@@ -84,8 +92,7 @@ impl Observed {
             secrets: BTreeMap::new(),
             terminating_namespaces: Vec::new(),
             classes: Read::Found(Vec::new()),
-            ledger: Ledger::default(),
-            ledger_unread: None,
+            ledger: Read::Absent,
             leftovers: Vec::new(),
             lease_holder: None,
             renewal_windows: BTreeMap::new(),

@@ -6,7 +6,7 @@ use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classe
 use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
 use super::kube_lego;
-use super::ledger::Pending;
+use super::ledger::{Ledger, Pending};
 use super::name::{IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
@@ -114,7 +114,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     certificates.retain(|certificate| policy.selection.selects(certificate));
     rejected.retain(|rejected| policy.selection.selects_rejected(rejected));
     rejected.sort();
-    let selects_nothing = policy.selection != Selection::default() && certificates.is_empty() && rejected.is_empty();
+    let ledger = observed.ledger.found();
     let mut plan = Plan {
         at: observed.now,
         issue: Vec::new(),
@@ -124,8 +124,11 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         sweep: Vec::new(),
         awaited: None,
         classes: classes(observed).to_vec(),
-        forget: observed.ledger.over(observed.now),
-        ledger_unread: observed.ledger_unread.clone(),
+        forget: ledger.map(|ledger| ledger.over(observed.now)).unwrap_or_default(),
+        ledger_unread: match &observed.ledger {
+            Read::Unknown(unread) => Some(unread.clone()),
+            Read::Found(_) | Read::Absent => None,
+        },
         unmatched,
         notes: observed.notes.clone(),
     };
@@ -153,8 +156,8 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     );
     plan.notes
         .extend(kube_lego::notes(&observed.ingresses, &policy.selection));
-    plan.notes.extend(ledger_notes(observed));
-    if selects_nothing {
+    plan.notes.extend(ledger.into_iter().flat_map(ledger_notes));
+    if policy.selection != Selection::default() && plan.decisions().is_empty() && plan.rejected.is_empty() {
         plan.notes.push(
             "nothing is selected: no annotated Ingress answers to the namespaces, labels and classes that were named"
                 .into(),
@@ -176,9 +179,8 @@ fn near_miss_note(ingress: &IngressRef, value: &str, policy: &Policy) -> String 
     )
 }
 
-fn ledger_notes(observed: &Observed) -> impl Iterator<Item = String> + '_ {
-    observed
-        .ledger
+fn ledger_notes(ledger: &Ledger) -> impl Iterator<Item = String> + '_ {
+    ledger
         .unreadable
         .iter()
         .map(|(key, why)| format!("the ledger's data key `{key}` is left alone: {why}"))
@@ -311,7 +313,7 @@ fn replaces(subject: &Subject<'_>) -> Option<CertificateId> {
 fn pending<'a>(subject: &Subject<'a>) -> Option<&'a Pending> {
     let Certificate { secret, hosts, .. } = subject.certificate;
     let directory = subject.policy.directory.as_ref()?;
-    let ledger = &subject.observed.ledger;
+    let ledger = subject.observed.ledger.found()?;
     ledger.order_for(secret, hosts, directory, subject.observed.now)
 }
 
@@ -387,7 +389,6 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{self, certificate, ingress, now, observed, secret};
-    use super::super::ledger::Ledger;
     use super::super::name::IngressRef;
     use super::super::observed::{Ingress, LeftoverKind, RenewalWindow};
     use super::super::policy::TLS_ACME;
@@ -732,7 +733,8 @@ mod tests {
         };
         for (hours, forgotten) in [(47, vec![]), (48, vec![SecretRef::new("web", "gone-tls")])] {
             let mut observed = Observed::at(now());
-            observed.ledger = Ledger::from_data([("pending.web.gone-tls", entry(hours).as_bytes())]);
+            let ledger = Ledger::from_data([("pending.web.gone-tls", entry(hours).as_bytes())]);
+            observed.ledger = Read::Found(ledger);
             let plan = plan(&observed, &policy());
             assert_eq!(plan.is_idle(), forgotten.is_empty());
             assert_eq!(plan.forget, forgotten);

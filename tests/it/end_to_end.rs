@@ -290,18 +290,13 @@ fn the_order_of_a_killed_run_is_taken_up_by_the_next() {
     let before = ledger();
     let mut entry: Value = serde_json::from_str(&decoded(&before)).expect("an entry");
     entry["order"] = "https://127.0.0.1:1/my-order/none".into();
-    let write = |entry: &str| {
-        let patch = json!({"stringData": {&key: entry}}).to_string();
-        let secret = ["patch", "secret", "kube-lego-once-ledger", "-n", &scene.home];
-        kubectl(&[secret.as_slice(), &["--type=merge", "-p", &patch]].concat(), "");
-    };
-    write(&entry.to_string());
+    scene.write_to_the_ledger(&key, &entry.to_string());
     let unanswered = scene.run(&[]).exits(1);
     for words in ["Connection refused", "the next run asks again"] {
         assert!(unanswered.stdout.contains(words), "{unanswered:?}");
     }
     assert_eq!(decoded(&ledger()), entry.to_string());
-    write(&decoded(&before));
+    scene.write_to_the_ledger(&key, &decoded(&before));
 
     let ran = scene.run(&[]).exits(0);
     assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);

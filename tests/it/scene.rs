@@ -290,6 +290,13 @@ impl Scene {
         }
     }
 
+    /// Writes an entry of the ledger, which has to be there.
+    pub fn write_to_the_ledger(&self, key: &str, entry: &str) {
+        let patch = json!({"stringData": {key: entry}}).to_string();
+        let secret = ["patch", "secret", "kube-lego-once-ledger", "-n", &self.home];
+        kubectl(&[secret.as_slice(), &["--type=merge", "-p", &patch]].concat(), "");
+    }
+
     /// The names of what is there.
     pub fn names(&self, kinds: &str, namespace: &str) -> Vec<String> {
         kubectl(&["get", kinds, "-n", namespace, "-o", "name"], "")

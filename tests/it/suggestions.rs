@@ -16,31 +16,22 @@ fn issued(name: &'static str, profile: &str) -> (Scene, String) {
     (scene, namespace)
 }
 
+/// The certificates in the Secret, in PEM.
+fn chain(scene: &Scene, namespace: &str) -> String {
+    decoded(&scene.get("secret", namespace, "a-tls")["data"]["tls.crt"])
+}
+
 /// The serial number of the certificate in a Secret, in DER.
 fn serial(scene: &Scene, namespace: &str) -> Vec<u8> {
-    let chain = decoded(&scene.get("secret", namespace, "a-tls")["data"]["tls.crt"]);
+    let chain = chain(scene, namespace);
     let (_, pem) = parse_x509_pem(chain.as_bytes()).expect("PEM");
     pem.parse_x509().expect("a certificate").raw_serial().to_vec()
 }
 
 /// Sets the window that the authority suggests for the certificate in a Secret.
 fn suggest(scene: &Scene, namespace: &str, start: Timestamp, end: Timestamp) {
-    let secret = scene.get("secret", namespace, "a-tls");
-    let pem = kubectl(
-        &[
-            "get",
-            "secret",
-            "a-tls",
-            "-n",
-            namespace,
-            "-o",
-            "go-template={{index .data \"tls.crt\" | base64decode}}",
-        ],
-        "",
-    );
-    assert!(secret.is_object());
     let window = json!({"suggestedWindow": {"start": start.to_string(), "end": end.to_string()}});
-    let body = json!({"Certificate": pem, "ARIResponse": window.to_string()});
+    let body = json!({"Certificate": chain(scene, namespace), "ARIResponse": window.to_string()});
     let url = format!("{}/set-renewal-info/", scene.pebble.management);
     curl(&[
         "--fail",
@@ -150,17 +141,7 @@ fn the_entry_of_a_certificate_that_is_stored_is_no_renewal_of_it() {
         "order": format!("{}/my-order/none", scene.pebble.directory), "hosts": ["a.outlived.example"],
         "key": text("tls.key"), "certificate": text("tls.crt"), "at": Timestamp::now().to_string(),
     });
-    let data = json!({"stringData": {format!("pending.{namespace}.a-tls"): entry.to_string()}}).to_string();
-    let patch = [
-        "patch",
-        "secret",
-        "kube-lego-once-ledger",
-        "-n",
-        &scene.home,
-        "--type=merge",
-        "-p",
-    ];
-    kubectl(&[patch.as_slice(), &[&data]].concat(), "");
+    scene.write_to_the_ledger(&format!("pending.{namespace}.a-tls"), &entry.to_string());
     let day = SignedDuration::from_hours(24);
     suggest(&scene, &namespace, Timestamp::now() - day - day, Timestamp::now() - day);
 

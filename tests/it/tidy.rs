@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::LazyLock;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -134,11 +135,11 @@ fn impurities(text: &str) -> Vec<String> {
         }
         let hit = IMPURE.iter().find(|(forbidden, _)| starts_with(path, forbidden));
         let whole = ["std", "std::*", "jiff::*", "std::net::*", "std::time::*"].contains(&path);
-        let above = path.strip_prefix("super::").is_some_and(|rest| {
-            let place = rest.trim_start_matches("super::");
-            starts_with(place, "adapters") || rooms_above().iter().any(|room| starts_with(place, room))
-        });
-        let above = above || reaches_above(path, "crate");
+        let place = path
+            .strip_prefix("super::")
+            .map(|rest| rest.trim_start_matches("super::"));
+        let above = reaches_above(path, "crate")
+            || place.is_some_and(|place| starts_with(place, "adapters") || is_above(place));
         match hit {
             Some((_, what)) => Some(format!("`{path}` is {what}")),
             None if whole => Some(format!("`{path}` hides what is used")),
@@ -163,17 +164,21 @@ fn neighbours(text: &str, others: &[String]) -> Vec<String> {
 }
 
 /// The rooms of `src/` but the two that others stand on.
-fn rooms_above() -> Vec<String> {
+static ROOMS_ABOVE: LazyLock<Vec<String>> = LazyLock::new(|| {
     let rooms = list(&source(""));
     let names = rooms
         .iter()
         .map(|room| room.file_stem().expect("a name").to_string_lossy().into_owned());
     names.filter(|name| name != "decide" && name != "adapters").collect()
+});
+
+fn is_above(place: &str) -> bool {
+    ROOMS_ABOVE.iter().any(|room| starts_with(place, room))
 }
 
 fn reaches_above(path: &str, root: &str) -> bool {
     let inside = path.strip_prefix(root).and_then(|rest| rest.strip_prefix("::"));
-    inside.is_some_and(|inside| rooms_above().iter().any(|room| starts_with(inside, room)))
+    inside.is_some_and(is_above)
 }
 
 fn starts_with(path: &str, prefix: &str) -> bool {

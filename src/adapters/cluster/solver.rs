@@ -52,23 +52,20 @@ impl SolverError {
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         let instead = "`--advertise-address`, an address of this machine that Pods can connect to, does without";
-        match self {
-            Self::Create(PresentError::Cluster(error)) if error.is_refused_by_admission() && error.hint().is_none() => {
-                Some(format!("{LIKE_THE_CRONJOB}; {instead}"))
-            }
-            Self::Create(cause) => match cause.hint() {
-                Some(hint) => Some(format!("{hint}; {instead}")),
-                None => Some(instead.to_owned()),
-            },
-            Self::NotRunning { why, .. } if why.contains("Unschedulable") => {
-                Some(format!("{LIKE_THE_CRONJOB}; {instead}"))
-            }
-            Self::Look(error) => error.hint(),
-            Self::NotRunning { why, .. } if why.contains("Image") => {
-                Some(format!("`--image` names another image; {instead}"))
-            }
-            Self::NotRunning { .. } => Some(instead.to_owned()),
-        }
+        let first = match self {
+            Self::Look(error) => return error.hint(),
+            Self::Create(cause) => cause.hint().or_else(|| match cause {
+                PresentError::Cluster(error) if error.is_refused_by_admission() => Some(LIKE_THE_CRONJOB.to_owned()),
+                _ => None,
+            }),
+            Self::NotRunning { why, .. } if why.contains("Unschedulable") => Some(LIKE_THE_CRONJOB.to_owned()),
+            Self::NotRunning { why, .. } if why.contains("Image") => Some("`--image` names another image".to_owned()),
+            Self::NotRunning { .. } => None,
+        };
+        Some(match first {
+            Some(first) => format!("{first}; {instead}"),
+            None => instead.to_owned(),
+        })
     }
 }
 
