@@ -112,7 +112,7 @@ impl Batch<'_> {
     /// Creates the challenge objects; what the API server refused has its outcome then.
     async fn present(&self, answering: &Answering) -> anyhow::Result<BTreeSet<SecretRef>> {
         let Answering { home, backend, .. } = answering;
-        let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes()).collect();
+        let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes.clone()).collect();
         let cluster = &self.world.site.cluster;
         let refused = cluster.present(home, backend, &routes, self.classes).await?;
         for (secret, why) in &refused {

@@ -50,9 +50,12 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
         cluster.list_terminating_namespaces(),
         cluster.read_ledger(home),
     );
-    let (ingresses, note) = ingresses?;
-    observed.ingresses = ingresses;
-    observed.notes.extend(note);
+    (observed.ingresses, observed.namespaces_unseen) = ingresses?;
+    if observed.namespaces_unseen {
+        let note =
+            "only the named namespaces could be read: whether an older Ingress elsewhere has a host is not known";
+        observed.notes.push(note.into());
+    }
     observed.classes = classes.map_or_else(|error| Read::Unknown(error.unread()), Read::Found);
     if let Read::Unknown(why) = &observed.classes {
         observed
@@ -76,17 +79,16 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
     Ok(observed)
 }
 
-/// All Ingresses: unions and claims need them. Where only some namespaces are asked for and allowed, those, and a note.
-async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Ingress>, Option<String>), ClusterError> {
+/// All Ingresses: unions and claims need them. Where only some namespaces are asked for and allowed, those, and that there may
+/// be more.
+async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Ingress>, bool), ClusterError> {
     let namespaces = &policy.selection.namespaces;
     match cluster.list_ingresses(&Scope::AllNamespaces).await {
         Err(error) if error.is_forbidden() && !namespaces.is_empty() => {
             let some = cluster.list_ingresses(&Scope::Namespaces(namespaces.clone())).await?;
-            let note =
-                "only the named namespaces could be read: whether an older Ingress elsewhere has a host is not known";
-            Ok((some, Some(note.to_owned())))
+            Ok((some, true))
         }
-        listed => Ok((listed?, None)),
+        listed => Ok((listed?, false)),
     }
 }
 

@@ -57,6 +57,17 @@ fn of_decision(verdict: Verdict, decision: &Decision, checks: &[Explained], styl
         );
         text.push_str(&style.wrapped("  ", &plain(&line), 4));
     }
+    let elsewhere = decision
+        .routes
+        .iter()
+        .filter(|route| route.rule.name() != Some(&route.host));
+    for route in elsewhere {
+        let line = format!(
+            "the challenge for {} goes to {}, which serve it now",
+            route.host, route.rule
+        );
+        text.push_str(&style.wrapped("  ", &plain(&line), 4));
+    }
     for note in &decision.notes {
         text.push_str(&style.wrapped("  note: ", &plain(note), 8));
     }
@@ -133,6 +144,25 @@ secret web/a-tls: refuse, HostClaimed
             "{text}"
         );
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+    }
+
+    #[test]
+    fn where_a_challenge_goes_is_said_where_it_is_not_to_the_host_itself() {
+        let ingresses = vec![
+            ingress("web", "a").tls("a-tls", &["a.x.example", "b.example", "c.example"]),
+            ingress("web", "b").rule("*.x.example").rule("b.example"),
+            ingress("web", "c").any_host(),
+        ];
+        let text = explained(ingresses, "a-tls");
+        let expected = "
+  ingress web/a (class contour): a.x.example, b.example, c.example
+  the challenge for a.x.example goes to the rules for `*.x.example`, which serve
+    it now
+  the challenge for c.example goes to the rules without a host, which serve it
+    now
+
+";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

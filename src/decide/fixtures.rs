@@ -50,6 +50,8 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         class: ClassName::Spec("contour".into()),
         tls: Vec::new(),
         rule_hosts: Vec::new(),
+        pathless_hosts: BTreeSet::new(),
+        serves_any_host: false,
         challenge_services: BTreeSet::new(),
         serves_only_challenges: false,
         addresses: Vec::new(),
@@ -68,6 +70,28 @@ impl Ingress {
 
     pub(crate) fn rule(mut self, host: &str) -> Self {
         self.rule_hosts.push(host.into());
+        self
+    }
+
+    /// A rule that names a host and has no path.
+    pub(crate) fn pathless_rule(mut self, host: &str) -> Self {
+        self.pathless_hosts.insert(host.into());
+        self.rule(host)
+    }
+
+    /// A rule without a host, or a default backend.
+    pub(crate) fn any_host(mut self) -> Self {
+        self.serves_any_host = true;
+        self
+    }
+
+    pub(crate) fn class(mut self, class: ClassName) -> Self {
+        self.class = class;
+        self
+    }
+
+    pub(crate) fn deleting(mut self) -> Self {
+        self.deleting = true;
         self
     }
 

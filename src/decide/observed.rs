@@ -62,6 +62,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// Every Ingress in sight, annotated or not: claims and unions need them all.
     pub ingresses: Vec<Ingress>,
+    /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
+    pub namespaces_unseen: bool,
     /// Ingresses of versions that no cluster serves any more: only files can hold such.
     pub retired: Vec<RetiredIngress>,
     /// The Secrets that annotated Ingresses name.
@@ -88,6 +90,7 @@ impl Observed {
         Self {
             now,
             ingresses: Vec::new(),
+            namespaces_unseen: false,
             retired: Vec::new(),
             secrets: BTreeMap::new(),
             terminating_namespaces: Vec::new(),
@@ -131,6 +134,10 @@ pub struct Ingress {
     pub tls: Vec<Tls>,
     /// The hosts of `spec.rules`, without those that serve nothing but some client's challenges.
     pub rule_hosts: Vec<String>,
+    /// Those of `rule_hosts` for which no rule has a path: the default backend serves them.
+    pub pathless_hosts: BTreeSet<String>,
+    /// Whether it serves hosts that no rule names: by a rule without a host, or by `spec.defaultBackend`.
+    pub serves_any_host: bool,
     /// The Services that paths under [`CHALLENGE_PATH`] lead to: some client's.
     pub challenge_services: BTreeSet<String>,
     /// Whether it serves nothing but challenges.
@@ -173,6 +180,11 @@ impl From<networking::Ingress> for Ingress {
             _ => ClassName::Default,
         };
         let rules = spec.rules.unwrap_or_default();
+        let serving = || rules.iter().filter(|rule| !serves_only_challenges(rule));
+        let mut pathless_hosts: BTreeSet<String> = serving().filter_map(rule_host).map(str::to_owned).collect();
+        for rule in serving().filter(|rule| !paths(rule).is_empty()) {
+            pathless_hosts.remove(rule_host(rule).unwrap_or_default());
+        }
         Self {
             name: IngressRef::new(
                 metadata.namespace.unwrap_or_else(|| "default".into()),
@@ -193,11 +205,10 @@ impl From<networking::Ingress> for Ingress {
                     secret_name: tls.secret_name.filter(|name| !name.is_empty()),
                 })
                 .collect(),
-            rule_hosts: rules
-                .iter()
-                .filter(|rule| !serves_only_challenges(rule))
-                .filter_map(|rule| rule.host.clone())
-                .collect(),
+            rule_hosts: serving().filter_map(rule_host).map(str::to_owned).collect(),
+            pathless_hosts,
+            serves_any_host: spec.default_backend.is_some()
+                || serving().any(|rule| rule_host(rule).is_none() && !paths(rule).is_empty()),
             challenge_services: rules
                 .iter()
                 .flat_map(paths)
@@ -223,6 +234,11 @@ impl From<networking::Ingress> for Ingress {
 fn serves_only_challenges(rule: &networking::IngressRule) -> bool {
     let paths = paths(rule);
     !paths.is_empty() && paths.iter().all(is_for_challenges)
+}
+
+/// The host that a rule names. An empty one is none, as in the API.
+fn rule_host(rule: &networking::IngressRule) -> Option<&str> {
+    rule.host.as_deref().filter(|host| !host.is_empty())
 }
 
 fn paths(rule: &networking::IngressRule) -> &[networking::HTTPIngressPath] {

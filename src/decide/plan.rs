@@ -1,5 +1,8 @@
 //! The decision: what is to be done about each wanted certificate, and about what dead runs left (I1).
 
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classes};
@@ -7,11 +10,12 @@ use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
 use super::kube_lego;
 use super::ledger::{Ledger, Pending};
-use super::name::{IngressRef, SecretRef};
+use super::name::{DnsName, IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::Route;
 use super::selection::Selection;
+use super::serving::{RuleHost, Serving};
 use super::validity::{renew_at, short};
 
 /// What is to be done: the value that a dry run prints and that a run applies.
@@ -60,6 +64,8 @@ pub struct Decision {
     pub replaces: Option<CertificateId>,
     /// The order of a run that could not store its certificate: it is taken up before another is made (I7).
     pub pending: Option<Pending>,
+    /// What must be answered for, so that the CA can validate each host; nothing unless it is obtained.
+    pub routes: Vec<Route>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
 }
@@ -132,9 +138,14 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         unmatched,
         notes: observed.notes.clone(),
     };
+    // Most runs have nothing due.
+    let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes(observed)));
     for certificate in certificates {
         match decide(observed, policy, certificate) {
-            (Verdict::Issue, decision) => plan.issue.push(decision),
+            (Verdict::Issue, mut decision) => {
+                add_routes(&mut decision, &serving, observed.namespaces_unseen);
+                plan.issue.push(decision);
+            }
             (Verdict::Keep, decision) => plan.keep.push(decision),
             (Verdict::Refuse, decision) => plan.refuse.push(decision),
         }
@@ -216,20 +227,35 @@ impl Plan {
 }
 
 impl Decision {
-    /// What must be answered for, so that the authority can validate each host.
-    pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
-        self.certificate.contributions.iter().flat_map(|contribution| {
-            contribution.hosts.iter().map(|host| Route {
-                class: contribution.class.clone(),
-                host: host.clone(),
-                secret: self.certificate.secret.clone(),
-            })
-        })
-    }
-
     /// What is known of the certificate that is there.
     pub fn facts(&self) -> Option<&CertificateFacts> {
         self.secret.as_ref()?.facts()
+    }
+}
+
+/// Where no Ingress in sight serves a host, the exact host is right, unless one that is out of sight does.
+fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen: bool) {
+    let mut unserved: BTreeSet<&DnsName> = BTreeSet::new();
+    for contribution in &decision.certificate.contributions {
+        for host in &contribution.hosts {
+            let rule = serving.rule(&contribution.class, host).unwrap_or_else(|| {
+                unserved.insert(host);
+                RuleHost::Named(host.clone())
+            });
+            decision.routes.push(Route {
+                class: contribution.class.clone(),
+                host: host.clone(),
+                rule,
+                secret: decision.certificate.secret.clone(),
+            });
+        }
+    }
+    if namespaces_unseen && !unserved.is_empty() {
+        let hosts: Vec<_> = unserved.iter().map(|host| format!("`{host}`")).collect();
+        decision.notes.push(format!(
+            "if an Ingress of another namespace serves {} by a wildcard rule or a default backend, the site answers 404 as long as the challenge lasts",
+            hosts.join(", ")
+        ));
     }
 }
 
@@ -264,6 +290,7 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         replaces: replaces(&subject),
         notes: notes(&subject, pending),
         pending: pending.cloned(),
+        routes: Vec::new(),
         certificate,
     };
     (verdict, decision)

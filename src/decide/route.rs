@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::name::{ClassName, DnsName, RUN_LABEL, RunId, SecretRef};
 use super::observed::{CHALLENGE_PATH, IngressClass};
+use super::serving::RuleHost;
 
 /// The header in which the responder names its run, so that a probe tells it from another's.
 pub const RUN_HEADER: &str = "kube-lego-once-run";
@@ -20,6 +21,12 @@ pub const CHALLENGE_NAME: &str = "kube-lego-once";
 pub const JOB_LABEL: &str = "batch.kubernetes.io/controller-uid";
 /// The port of the challenge Service.
 pub const SERVICE_PORT: u16 = 80;
+/// What keeps programs away that act on every Ingress or Service that they see.
+const KEEP_OFF: &[(&str, &str)] = &[
+    // external-dns passes over an object whose value is not its own, `dns-controller` (read in its source). Without this it makes
+    // records for the hosts of challenge rules, and takes them away with the challenge.
+    ("external-dns.alpha.kubernetes.io/controller", "kube-lego-once"),
+];
 /// Rules in one challenge Ingress. At about 300 bytes each an Ingress stays well under what etcd takes (1.5 MiB).
 pub const RULES_PER_INGRESS: usize = 200;
 
@@ -34,11 +41,45 @@ pub struct Controller {
     pub path_type: &'static str,
     /// Annotations that keep redirects, authentication and address lists away from the challenge.
     pub annotations: &'static [(&'static str, &'static str)],
+    /// How it finds the rule for a host, where the API leaves that open.
+    pub hosts: Hosts,
     /// Why it cannot serve a challenge Ingress beside the user's own.
     pub refusal: Option<&'static str>,
     /// How we know.
     pub learnt: &'static str,
 }
+
+/// How a controller finds the rule for a host, where the API leaves that open.
+#[derive(Debug)]
+pub struct Hosts {
+    /// What it does with `a.b.example.com` where a rule has `*.example.com`, which is for one label
+    /// (<https://kubernetes.io/docs/concepts/services-networking/ingress/#hostname-wildcards>).
+    pub deeper: Deeper,
+    /// Whether a rule without paths makes the host one of its own, served by a default backend.
+    pub pathless: bool,
+    /// Annotations that name more hosts for an Ingress's rules, separated by commas.
+    pub aliases: &'static [&'static str],
+    /// The annotation by which `example.com` is served for `www.example.com` too, and the reverse.
+    pub www: Option<&'static str>,
+}
+
+/// What becomes of a request for a name that lies more than one label below a wildcard rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deeper {
+    /// The wildcard rule serves it.
+    Served,
+    /// The wildcard rule catches it and answers that there is nothing.
+    Caught,
+    /// It is as if the wildcard rule were not there.
+    Passed,
+}
+
+const PLAIN: Hosts = Hosts {
+    deeper: Deeper::Passed,
+    pathless: false,
+    aliases: &[],
+    www: None,
+};
 
 /// The controllers that need something of their own; the last row is everybody else.
 pub const CONTROLLERS: &[Controller] = &[
@@ -51,6 +92,13 @@ pub const CONTROLLERS: &[Controller] = &[
             ("nginx.ingress.kubernetes.io/whitelist-source-range", "0.0.0.0/0,::/0"),
             ("nginx.ingress.kubernetes.io/enable-global-auth", "false"),
         ],
+        // Read in its source: a server for each host of a rule, paths or not; nginx's own wildcards cover any depth.
+        hosts: Hosts {
+            deeper: Deeper::Served,
+            pathless: true,
+            aliases: &["nginx.ingress.kubernetes.io/server-alias"],
+            www: Some("nginx.ingress.kubernetes.io/from-to-www-redirect"),
+        },
         refusal: None,
         learnt: "measured with main after v1.11.0",
     },
@@ -59,6 +107,10 @@ pub const CONTROLLERS: &[Controller] = &[
         classes: &["haproxy"],
         path_type: "ImplementationSpecific",
         annotations: &[("haproxy-ingress.github.io/ssl-redirect", "false")],
+        hosts: Hosts {
+            aliases: &["haproxy-ingress.github.io/server-alias"],
+            ..PLAIN
+        },
         refusal: None,
         learnt: "measured with v0.14.7",
     },
@@ -67,6 +119,7 @@ pub const CONTROLLERS: &[Controller] = &[
         classes: &["istio"],
         path_type: "Prefix",
         annotations: &[],
+        hosts: PLAIN,
         refusal: None,
         learnt: "measured: ImplementationSpecific is an exact match there",
     },
@@ -75,6 +128,7 @@ pub const CONTROLLERS: &[Controller] = &[
         classes: &[],
         path_type: "ImplementationSpecific",
         annotations: &[],
+        hosts: PLAIN,
         refusal: Some("NGINX Inc.'s controller refuses one host in two Ingresses"),
         learnt: "read in its documentation",
     },
@@ -83,6 +137,7 @@ pub const CONTROLLERS: &[Controller] = &[
         classes: &["gce", "gce-internal"],
         path_type: "ImplementationSpecific",
         annotations: &[],
+        hosts: PLAIN,
         refusal: Some(
             "GKE makes (and bills) a load balancer for each Ingress, so a second Ingress never serves the host's address",
         ),
@@ -93,29 +148,49 @@ pub const CONTROLLERS: &[Controller] = &[
         classes: &["alb"],
         path_type: "ImplementationSpecific",
         annotations: &[],
+        hosts: PLAIN,
         refusal: Some("the AWS load balancer controller makes (and bills) a load balancer for each Ingress"),
         learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "projectcontour.io/ingress-controller",
+        classes: &["contour"],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        // Envoy's wildcards cover any depth, and Contour lets them serve one label.
+        hosts: Hosts {
+            deeper: Deeper::Caught,
+            ..PLAIN
+        },
+        refusal: None,
+        learnt: "measured with Contour v1.33.8",
     },
     Controller {
         controller: "",
         classes: &[],
         path_type: "ImplementationSpecific",
         annotations: &[],
+        hosts: PLAIN,
         refusal: None,
-        learnt: "measured with Contour v1.33.8 and Traefik v3.7.13",
+        learnt: "measured with Traefik v3.7.13",
     },
 ];
 
-/// The row for a class: by its IngressClass's controller, else by its name, else the last one.
-pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Controller {
-    let object = match class.as_str() {
+/// The IngressClass that a class means, where there is one.
+pub fn class_object<'a>(class: &ClassName, classes: &'a [IngressClass]) -> Option<&'a IngressClass> {
+    match class.as_str() {
         Some(name) => classes.iter().find(|class| class.name == name),
         // One is enough. Of several Kubernetes takes the newest, and ages are not kept here: the first by name, whatever their order.
         None => classes
             .iter()
             .filter(|class| class.is_default)
             .min_by(|a, b| a.name.cmp(&b.name)),
-    };
+    }
+}
+
+/// The row for a class: by its IngressClass's controller, else by its name, else the last one.
+pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Controller {
+    let object = class_object(class, classes);
     let by_controller = object.and_then(|object| CONTROLLERS.iter().find(|row| row.controller == object.controller));
     let by_name = || {
         let name = class.as_str().filter(|_| object.is_none())?;
@@ -133,6 +208,8 @@ pub struct Route {
     pub class: ClassName,
     /// The host.
     pub host: DnsName,
+    /// The host of the challenge's rule, under which the controller serves the host now (I8).
+    pub rule: RuleHost,
     /// The certificate.
     pub secret: SecretRef,
 }
@@ -183,6 +260,12 @@ impl Home {
                 ("app.kubernetes.io/managed-by".to_owned(), "kube-lego-once".to_owned()),
                 (RUN_LABEL.to_owned(), self.run.to_string()),
             ])),
+            annotations: Some(
+                KEEP_OFF
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
             owner_references: self.owner.clone().map(|owner| vec![owner]),
             ..ObjectMeta::default()
         }
@@ -292,6 +375,11 @@ impl Chunk {
         self.routes.iter().map(|route| &route.secret).collect()
     }
 
+    /// The hosts of its rules, each once, whichever certificates need it.
+    pub fn rules(&self) -> BTreeSet<RuleHost> {
+        self.routes.iter().map(|route| route.rule.clone()).collect()
+    }
+
     /// Two chunks of about the same number of certificates each; nothing where there is only one certificate.
     pub fn halve(&self) -> Option<(Self, Self)> {
         let secrets = self.secrets();
@@ -369,17 +457,23 @@ pub fn ingress_name(class: &ClassName, index: usize) -> String {
     }
 }
 
-/// A chunk's challenge Ingress, under a name from [`ingress_name`]: each host once, whichever certificates need it.
-pub fn challenge_ingress(home: &Home, name: String, chunk: &Chunk, classes: &[IngressClass]) -> networking::Ingress {
-    let row = controller(&chunk.class, classes);
-    let hosts: BTreeSet<&DnsName> = chunk.routes.iter().map(|route| &route.host).collect();
+/// A challenge Ingress with these rules for a class, under a name from [`ingress_name`].
+pub fn challenge_ingress(
+    home: &Home,
+    name: String,
+    class: &ClassName,
+    rules: &BTreeSet<RuleHost>,
+    classes: &[IngressClass],
+) -> networking::Ingress {
+    let row = controller(class, classes);
     let mut metadata = home.metadata(name);
-    let mut annotations: BTreeMap<String, String> = row
-        .annotations
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    let ingress_class_name = match &chunk.class {
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.extend(
+        row.annotations
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+    );
+    let ingress_class_name = match class {
         ClassName::Spec(name) => Some(name.clone()),
         ClassName::Annotation(name) => {
             annotations.insert("kubernetes.io/ingress.class".into(), name.clone());
@@ -387,21 +481,20 @@ pub fn challenge_ingress(home: &Home, name: String, chunk: &Chunk, classes: &[In
         }
         ClassName::Default => None,
     };
-    metadata.annotations = Some(annotations);
     networking::Ingress {
         metadata,
         spec: Some(networking::IngressSpec {
             ingress_class_name,
-            rules: Some(hosts.into_iter().map(|host| challenge_rule(host, row)).collect()),
+            rules: Some(rules.iter().map(|host| challenge_rule(host, row)).collect()),
             ..networking::IngressSpec::default()
         }),
         status: None,
     }
 }
 
-fn challenge_rule(host: &DnsName, row: &Controller) -> networking::IngressRule {
+fn challenge_rule(host: &RuleHost, row: &Controller) -> networking::IngressRule {
     networking::IngressRule {
-        host: Some(host.to_string()),
+        host: host.name().map(ToString::to_string),
         http: Some(networking::HTTPIngressRuleValue {
             paths: vec![networking::HTTPIngressPath {
                 path: Some(format!("{CHALLENGE_PATH}/")),
@@ -429,6 +522,7 @@ mod tests {
         Route {
             class: ClassName::Spec("contour".into()),
             host: host.parse().expect("a host"),
+            rule: RuleHost::Named(host.parse().expect("a host")),
             secret: SecretRef::new("web", format!("s{secret:03}")),
         }
     }
@@ -484,7 +578,11 @@ mod tests {
             (ClassName::Annotation("nginx".into()), "k8s.io/ingress-nginx"),
             (ClassName::Annotation("gce".into()), "k8s.io/ingress-gce"),
             (ClassName::Spec("istio".into()), ""),
-            (ClassName::Spec("contour".into()), ""),
+            (
+                ClassName::Spec("contour".into()),
+                "projectcontour.io/ingress-controller",
+            ),
+            (ClassName::Spec("traefik".into()), ""),
         ] {
             assert_eq!(controller(&name, &classes).controller, expected, "{name}");
             let reversed: Vec<_> = classes.iter().rev().cloned().collect();
@@ -498,7 +596,13 @@ mod tests {
             class: ClassName::Annotation("nginx".into()),
             routes: vec![route(1, "a.example"), route(2, "a.example")],
         };
-        let ingress = challenge_ingress(&home(), ingress_name(&chunk.class, 0), &chunk, &[]);
+        let ingress = challenge_ingress(
+            &home(),
+            ingress_name(&chunk.class, 0),
+            &chunk.class,
+            &chunk.rules(),
+            &[],
+        );
         assert_eq!(ingress.metadata.name.as_deref(), Some("kube-lego-once-nginx"));
         let spec = ingress.spec.expect("a spec");
         assert_eq!(spec.rules.map(|rules| rules.len()), Some(1));
@@ -506,6 +610,10 @@ mod tests {
         let annotations = ingress.metadata.annotations.expect("annotations");
         assert_eq!(annotations["kubernetes.io/ingress.class"], "nginx");
         assert_eq!(annotations["nginx.ingress.kubernetes.io/ssl-redirect"], "false");
+        assert_eq!(
+            annotations["external-dns.alpha.kubernetes.io/controller"],
+            "kube-lego-once"
+        );
     }
 
     #[test]

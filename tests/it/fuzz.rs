@@ -393,9 +393,15 @@ fn decide(observed: &Observed, input: &Input) {
         run: "run-1".parse::<RunId>().expect("a run's id"),
         owner: None,
     };
-    let routes: BTreeSet<_> = plan.issue.iter().flat_map(|decision| decision.routes()).collect();
+    let routes: BTreeSet<_> = plan.issue.iter().flat_map(|decision| decision.routes.clone()).collect();
     for chunk in chunks(&routes) {
-        drop(challenge_ingress(&home, "kube-lego-once".into(), &chunk, &plan.classes));
+        drop(challenge_ingress(
+            &home,
+            "kube-lego-once".into(),
+            &chunk.class,
+            &chunk.rules(),
+            &plan.classes,
+        ));
     }
 }
 

@@ -22,6 +22,7 @@ use kube_lego_once::decide::observed::{
 use kube_lego_once::decide::plan::{Decision, Plan, Verdict, explain, plan, secrets_wanted};
 use kube_lego_once::decide::policy::{Policy, SharedHosts, TLS_ACME};
 use kube_lego_once::decide::report::Report;
+use kube_lego_once::decide::route::{Deeper, class_object, controller};
 use kube_lego_once::decide::selection::Selection;
 use kube_lego_once::decide::validity::{moment, renew_at};
 use proptest::collection::{btree_set, vec};
@@ -43,6 +44,7 @@ const ODD_HOSTS: &[&str] = &[
     "",
     "e.example.",
 ];
+const WILDCARDS: &[&str] = &["*.example", "*.b.example"];
 const CLASSES: &[&str] = &["contour", "nginx", "gce", "plus"];
 const RUNS: &[&str] = &["run-1", "run-2"];
 const DIRECTORIES: &[&str] = &["https://ca.example/dir", "letsencrypt", "letsencrypt-staging"];
@@ -109,11 +111,12 @@ fn ingress() -> impl Strategy<Value = Ingress> {
         annotations(),
         class(),
         vec(tls, 0..3),
-        vec(text(HOSTS), 0..2),
+        vec(prop_oneof![4 => text(HOSTS), 1 => text(WILDCARDS)], 0..2),
+        rarely(15),
         labels,
     )
         .prop_map(
-            |(namespace, created, deleting, annotations, class, tls, rule_hosts, labels)| Ingress {
+            |(namespace, created, deleting, annotations, class, tls, rule_hosts, serves_any_host, labels)| Ingress {
                 uid: String::new(),
                 name: IngressRef::new(namespace, ""),
                 created,
@@ -125,6 +128,8 @@ fn ingress() -> impl Strategy<Value = Ingress> {
                 rule_hosts,
                 challenge_services: BTreeSet::new(),
                 serves_only_challenges: false,
+                pathless_hosts: BTreeSet::new(),
+                serves_any_host,
                 addresses: Vec::new(),
             },
         )
@@ -433,6 +438,40 @@ fn said(plan: &Plan) -> String {
     format!("{plan:?}")
 }
 
+/// The rule hosts of a class, and `""` for rules without one, of Ingresses that are there to stay.
+fn rules_of<'a>(class: &ClassName, observed: &'a Observed) -> BTreeSet<&'a str> {
+    let name = |class: &ClassName| {
+        let classes = observed.classes.found().expect("classes");
+        class_object(class, classes).map_or(class.as_str().map(str::to_owned), |object| Some(object.name.clone()))
+    };
+    let here = |ingress: &&Ingress| !ingress.deleting && name(&ingress.class) == name(class);
+    let ingresses = observed.ingresses.iter().filter(here);
+    let mut rules: BTreeSet<&str> = BTreeSet::new();
+    for ingress in ingresses {
+        rules.extend(ingress.rule_hosts.iter().map(String::as_str));
+        rules.extend(ingress.serves_any_host.then_some(""));
+    }
+    rules
+}
+
+/// The rule that a request goes to, found the slow way.
+fn served_by<'a>(host: &str, rules: &BTreeSet<&'a str>, deeper: Deeper) -> Option<&'a str> {
+    let depth = |rule: &str| {
+        let before = host.strip_suffix(rule.strip_prefix('*')?)?;
+        Some(before.split('.').count())
+    };
+    let one = |rule: &&&str| **rule == host || depth(rule) == Some(1);
+    let named = rules.iter().filter(one).max_by_key(|rule| **rule == host);
+    let below = rules.iter().filter(|rule| depth(rule).is_some_and(|depth| depth > 1));
+    let below = below.min_by_key(|rule| depth(rule));
+    match (named, below, deeper) {
+        (Some(rule), _, _) => Some(rule),
+        (None, Some(rule), Deeper::Served) => Some(rule),
+        (None, Some(_), Deeper::Caught) => None,
+        _ => rules.get("").copied(),
+    }
+}
+
 /// The namespaces that own a host, found the slow way: of all Ingresses that are there to stay and name it, the oldest one's.
 fn owner<'a>(host: &DnsName, observed: &'a Observed) -> Option<&'a str> {
     let names = |ingress: &&Ingress| {
@@ -469,6 +508,24 @@ fn config() -> ProptestConfig {
 
 proptest! {
     #![proptest_config(config())]
+
+    /// I8: with the challenge rules beside the others, every host goes where it went.
+    #[test]
+    fn no_challenge_takes_a_host_from_what_serves_it(observed in observed(), policy in policy()) {
+        let plan = plan(&observed, &policy);
+        let classes = observed.classes.found().expect("classes");
+        for route in plan.issue.iter().flat_map(|decision| &decision.routes) {
+            let deeper = controller(&route.class, classes).hosts.deeper;
+            let before = rules_of(&route.class, &observed);
+            let mut after = before.clone();
+            after.insert(route.rule.name().map(DnsName::as_str).unwrap_or_default());
+            for host in HOSTS.iter().chain(&["z.example", "z.b.example", "z.c.b.example", "z.d.example"]) {
+                if let Some(rule) = served_by(host, &before, deeper) {
+                    prop_assert_eq!(served_by(host, &after, deeper), Some(rule), "{} by {:?}", host, route);
+                }
+            }
+        }
+    }
 
     #[test]
     fn each_wanted_certificate_has_exactly_one_verdict(observed in observed(), policy in policy()) {

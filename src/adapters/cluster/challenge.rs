@@ -1,6 +1,6 @@
 //! The challenge objects: made for one run, found again by their label, and taken away.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -19,6 +19,7 @@ use crate::decide::report::Failure;
 use crate::decide::route::{
     Backend, CHALLENGE_NAME, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name,
 };
+use crate::decide::serving::RuleHost;
 
 use super::error::Cause;
 use super::target::{Target, Verb};
@@ -155,13 +156,22 @@ impl Cluster {
     ) -> Result<Vec<(SecretRef, Failure)>, PresentError> {
         let mut refused = Vec::new();
         let mut used = BTreeSet::new();
+        // By the class's name, however the Ingresses say it.
+        let mut made: BTreeMap<Option<String>, BTreeSet<RuleHost>> = BTreeMap::new();
         let mut left: VecDeque<Chunk> = chunks(routes).into();
         while let Some(chunk) = left.pop_front() {
             let name = free_name(&chunk.class, &used);
-            let ingress = challenge_ingress(home, name.clone(), &chunk, classes);
+            // One rule serves all certificates that need it, and some webhooks refuse a second one of the same host and path.
+            let made = made.entry(chunk.class.as_str().map(str::to_owned)).or_default();
+            let rules: BTreeSet<RuleHost> = chunk.rules().difference(made).cloned().collect();
+            if rules.is_empty() {
+                continue;
+            }
+            let ingress = challenge_ingress(home, name.clone(), &chunk.class, &rules, classes);
             match self.make(LeftoverKind::Ingress, home, &ingress).await {
                 Ok(_) => {
                     used.insert(name);
+                    made.extend(rules);
                 }
                 Err(PresentError::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
                     Some((first, second)) => {
@@ -397,6 +407,7 @@ mod tests {
         let route = |n: usize| Route {
             class: ClassName::Spec("nginx".into()),
             host: format!("h{n}.example").parse().expect("a name"),
+            rule: RuleHost::Named(format!("h{n}.example").parse().expect("a name")),
             secret: SecretRef::new("web", format!("s{n}")),
         };
         (0..count).map(route).collect()

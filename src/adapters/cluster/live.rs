@@ -14,6 +14,7 @@ use crate::decide::ledger::{Ledger, Pending, PrivateKeyPem};
 use crate::decide::name::{ClassName, RunId, SecretRef};
 use crate::decide::observed::{LeftoverKind, Read, Secret};
 use crate::decide::route::{Backend, Home, Route};
+use crate::decide::serving::RuleHost;
 
 use super::*;
 
@@ -286,6 +287,7 @@ async fn a_batch_is_presented_but_for_what_a_policy_refuses_and_withdrawn() {
         .map(|n| Route {
             class: ClassName::Spec("contour".into()),
             host: format!("h{n}.example").parse().expect("a name"),
+            rule: RuleHost::Named(format!("h{n}.example").parse().expect("a name")),
             secret: SecretRef::new("web", format!("s{n}")),
         })
         .collect();
