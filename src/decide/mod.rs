@@ -18,7 +18,6 @@ pub mod policy;
 pub mod report;
 pub mod route;
 pub mod selection;
-pub mod serving;
 pub mod solver;
 mod table;
 pub mod text;

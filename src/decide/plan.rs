@@ -13,9 +13,8 @@ use super::ledger::{Ledger, Pending};
 use super::name::{DnsName, IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
-use super::route::Route;
+use super::route::{Route, RuleHost, Serving};
 use super::selection::Selection;
-use super::serving::{RuleHost, Serving};
 use super::validity::{renew_at, short};
 
 /// What is to be done: the value that a dry run prints and that a run applies.

@@ -17,9 +17,8 @@ use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{IngressClass, Leftover, LeftoverKind};
 use crate::decide::report::Failure;
 use crate::decide::route::{
-    Backend, CHALLENGE_NAME, Chunk, Home, Route, backend_objects, challenge_ingress, chunks, ingress_name,
+    Backend, CHALLENGE_NAME, Chunk, Home, Route, RuleHost, backend_objects, challenge_ingress, chunks, ingress_name,
 };
-use crate::decide::serving::RuleHost;
 
 use super::error::Cause;
 use super::target::{Target, Verb};

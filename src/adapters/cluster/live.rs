@@ -13,8 +13,7 @@ use crate::decide::inspection::{Inspection, Marker};
 use crate::decide::ledger::{Ledger, Pending, PrivateKeyPem};
 use crate::decide::name::{ClassName, RunId, SecretRef};
 use crate::decide::observed::{LeftoverKind, Read, Secret};
-use crate::decide::route::{Backend, Home, Route};
-use crate::decide::serving::RuleHost;
+use crate::decide::route::{Backend, Home, Route, RuleHost};
 
 use super::*;
 

@@ -6,42 +6,14 @@
 //! finds out before anything is ordered. So where two views of a cluster differ, the less specific rule is the right one.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
-use super::name::{ClassName, DnsName};
-use super::observed::{Ingress, IngressClass};
-use super::route::{Controller, Deeper, Hosts, class_object, controller};
-
-/// The host of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RuleHost {
-    /// A rule without a host: for every host that no other rule names.
-    Any,
-    /// A name, perhaps a wildcard.
-    Named(DnsName),
-}
-
-impl RuleHost {
-    /// What the rule has as `host`.
-    pub fn name(&self) -> Option<&DnsName> {
-        match self {
-            Self::Any => None,
-            Self::Named(name) => Some(name),
-        }
-    }
-}
-
-impl fmt::Display for RuleHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("the rules without a host"),
-            Self::Named(name) => write!(f, "the rules for `{name}`"),
-        }
-    }
-}
+use super::controllers::{Controller, Deeper, Hosts, class_object, controller};
+use super::rule::RuleHost;
+use crate::decide::name::{ClassName, DnsName};
+use crate::decide::observed::{Ingress, IngressClass};
 
 /// Which hosts the Ingresses in sight serve, class by class.
-pub(super) struct Serving<'a> {
+pub(in crate::decide) struct Serving<'a> {
     classes: &'a [IngressClass],
     /// By the class's name: what certainly serves, because it has this class and stays.
     certain: HashMap<Option<&'a str>, Served<'a>>,
@@ -62,7 +34,7 @@ struct Served<'a> {
 
 impl<'a> Serving<'a> {
     /// Puts together what these Ingresses serve.
-    pub(super) fn of(ingresses: &'a [Ingress], classes: &'a [IngressClass]) -> Self {
+    pub(in crate::decide) fn of(ingresses: &'a [Ingress], classes: &'a [IngressClass]) -> Self {
         let mut serving = Self {
             classes,
             certain: HashMap::new(),
@@ -89,7 +61,7 @@ impl<'a> Serving<'a> {
 
     /// The host of the rule by which a challenge for `host` reaches its responder and takes nothing away; nothing where no
     /// Ingress in sight serves the host.
-    pub(super) fn rule(&self, class: &ClassName, host: &DnsName) -> Option<RuleHost> {
+    pub(in crate::decide) fn rule(&self, class: &ClassName, host: &DnsName) -> Option<RuleHost> {
         let row = controller(class, self.classes);
         let certain = self.certain.get(&self.class(class));
         let possible = match self.controller(class, row) {
@@ -180,8 +152,8 @@ impl<'a> Served<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::ingress;
     use super::*;
+    use crate::decide::fixtures::ingress;
 
     fn class(name: &str, controller: &str) -> IngressClass {
         IngressClass {

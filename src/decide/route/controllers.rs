@@ -1,0 +1,210 @@
+//! The table of ingress controllers: what is known of each, and how that was learnt.
+
+use crate::decide::name::ClassName;
+use crate::decide::observed::IngressClass;
+
+/// What is known of an ingress controller, and how that was learnt.
+#[derive(Debug)]
+pub struct Controller {
+    /// `spec.controller` of its IngressClass.
+    pub controller: &'static str,
+    /// Class names by which it goes where there is no IngressClass object.
+    pub classes: &'static [&'static str],
+    /// The challenge Ingress's path type. Every controller measured takes `ImplementationSpecific` as a prefix, but one.
+    pub path_type: &'static str,
+    /// Annotations that keep redirects, authentication and address lists away from the challenge.
+    pub annotations: &'static [(&'static str, &'static str)],
+    /// How it finds the rule for a host, where the API leaves that open.
+    pub hosts: Hosts,
+    /// Why it cannot serve a challenge Ingress beside the user's own.
+    pub refusal: Option<&'static str>,
+    /// How we know.
+    pub learnt: &'static str,
+}
+
+/// How a controller finds the rule for a host, where the API leaves that open.
+#[derive(Debug)]
+pub struct Hosts {
+    /// What it does with `a.b.example.com` where a rule has `*.example.com`, which is for one label
+    /// (<https://kubernetes.io/docs/concepts/services-networking/ingress/#hostname-wildcards>).
+    pub deeper: Deeper,
+    /// Whether a rule without paths makes the host one of its own, served by a default backend.
+    pub pathless: bool,
+    /// Annotations that name more hosts for an Ingress's rules, separated by commas.
+    pub aliases: &'static [&'static str],
+    /// The annotation by which `example.com` is served for `www.example.com` too, and the reverse.
+    pub www: Option<&'static str>,
+}
+
+/// What becomes of a request for a name that lies more than one label below a wildcard rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deeper {
+    /// The wildcard rule serves it.
+    Served,
+    /// The wildcard rule catches it and answers that there is nothing.
+    Caught,
+    /// It is as if the wildcard rule were not there.
+    Passed,
+}
+
+const PLAIN: Hosts = Hosts {
+    deeper: Deeper::Passed,
+    pathless: false,
+    aliases: &[],
+    www: None,
+};
+
+/// The controllers that need something of their own; the last row is everybody else.
+pub const CONTROLLERS: &[Controller] = &[
+    Controller {
+        controller: "k8s.io/ingress-nginx",
+        classes: &["nginx"],
+        path_type: "ImplementationSpecific",
+        annotations: &[
+            ("nginx.ingress.kubernetes.io/ssl-redirect", "false"),
+            ("nginx.ingress.kubernetes.io/whitelist-source-range", "0.0.0.0/0,::/0"),
+            ("nginx.ingress.kubernetes.io/enable-global-auth", "false"),
+        ],
+        // Read in its source: a server for each host of a rule, paths or not; nginx's own wildcards cover any depth.
+        hosts: Hosts {
+            deeper: Deeper::Served,
+            pathless: true,
+            aliases: &["nginx.ingress.kubernetes.io/server-alias"],
+            www: Some("nginx.ingress.kubernetes.io/from-to-www-redirect"),
+        },
+        refusal: None,
+        learnt: "measured with main after v1.11.0",
+    },
+    Controller {
+        controller: "haproxy-ingress.github.io/controller",
+        classes: &["haproxy"],
+        path_type: "ImplementationSpecific",
+        annotations: &[("haproxy-ingress.github.io/ssl-redirect", "false")],
+        hosts: Hosts {
+            aliases: &["haproxy-ingress.github.io/server-alias"],
+            ..PLAIN
+        },
+        refusal: None,
+        learnt: "measured with v0.14.7",
+    },
+    Controller {
+        controller: "istio.io/ingress-controller",
+        classes: &["istio"],
+        path_type: "Prefix",
+        annotations: &[],
+        hosts: PLAIN,
+        refusal: None,
+        learnt: "measured: ImplementationSpecific is an exact match there",
+    },
+    Controller {
+        controller: "nginx.org/ingress-controller",
+        classes: &[],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        hosts: PLAIN,
+        refusal: Some("NGINX Inc.'s controller refuses one host in two Ingresses"),
+        learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "k8s.io/ingress-gce",
+        classes: &["gce", "gce-internal"],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        hosts: PLAIN,
+        refusal: Some(
+            "GKE makes (and bills) a load balancer for each Ingress, so a second Ingress never serves the host's address",
+        ),
+        learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "ingress.k8s.aws/alb",
+        classes: &["alb"],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        hosts: PLAIN,
+        refusal: Some("the AWS load balancer controller makes (and bills) a load balancer for each Ingress"),
+        learnt: "read in its documentation",
+    },
+    Controller {
+        controller: "projectcontour.io/ingress-controller",
+        classes: &["contour"],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        // Envoy's wildcards cover any depth, and Contour lets them serve one label.
+        hosts: Hosts {
+            deeper: Deeper::Caught,
+            ..PLAIN
+        },
+        refusal: None,
+        learnt: "measured with Contour v1.33.8",
+    },
+    Controller {
+        controller: "",
+        classes: &[],
+        path_type: "ImplementationSpecific",
+        annotations: &[],
+        hosts: PLAIN,
+        refusal: None,
+        learnt: "measured with Traefik v3.7.13",
+    },
+];
+
+/// The IngressClass that a class means, where there is one.
+pub fn class_object<'a>(class: &ClassName, classes: &'a [IngressClass]) -> Option<&'a IngressClass> {
+    match class.as_str() {
+        Some(name) => classes.iter().find(|class| class.name == name),
+        // One is enough. Of several Kubernetes takes the newest, and ages are not kept here: the first by name, whatever their order.
+        None => classes
+            .iter()
+            .filter(|class| class.is_default)
+            .min_by(|a, b| a.name.cmp(&b.name)),
+    }
+}
+
+/// The row for a class: by its IngressClass's controller, else by its name, else the last one.
+pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Controller {
+    let object = class_object(class, classes);
+    let by_controller = object.and_then(|object| CONTROLLERS.iter().find(|row| row.controller == object.controller));
+    let by_name = || {
+        let name = class.as_str().filter(|_| object.is_none())?;
+        CONTROLLERS.iter().find(|row| row.classes.contains(&name))
+    };
+    by_controller
+        .or_else(by_name)
+        .unwrap_or_else(|| CONTROLLERS.last().expect("the table is not empty"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_is_known_by_its_class_object_then_by_the_class_name() {
+        let class = |name: &str, controller: &str, is_default| IngressClass {
+            name: name.into(),
+            controller: controller.into(),
+            is_default,
+        };
+        let classes = [
+            class("public", "k8s.io/ingress-nginx", true),
+            class("second-default", "k8s.io/ingress-gce", true),
+            class("istio", "example.com/other", false),
+        ];
+        for (name, expected) in [
+            (ClassName::Spec("public".into()), "k8s.io/ingress-nginx"),
+            (ClassName::Default, "k8s.io/ingress-nginx"),
+            (ClassName::Annotation("nginx".into()), "k8s.io/ingress-nginx"),
+            (ClassName::Annotation("gce".into()), "k8s.io/ingress-gce"),
+            (ClassName::Spec("istio".into()), ""),
+            (
+                ClassName::Spec("contour".into()),
+                "projectcontour.io/ingress-controller",
+            ),
+            (ClassName::Spec("traefik".into()), ""),
+        ] {
+            assert_eq!(controller(&name, &classes).controller, expected, "{name}");
+            let reversed: Vec<_> = classes.iter().rev().cloned().collect();
+            assert_eq!(controller(&name, &reversed).controller, expected, "{name}");
+        }
+    }
+}
