@@ -6,20 +6,17 @@
 //!
 //! # Code map
 //!
+//! The rooms are the sentence:
+//!
 //! | room | what lives there |
 //! |---|---|
-//! | [`cli`] | arguments become settings once |
-//! | [`problem`] | what an error says, and what a person can do about it |
+//! | [`cli`] | command-line arguments and the CronJob's options become settings, once |
+//! | [`observe`] | the cluster, its CronJob and the CA, or files, become one value |
 //! | [`decide`] | pure: values in, values out; [`decide::plan`] is the only place that decides (I1) |
-//! | [`adapters`] | the outside: the cluster, the authority, the responder, the probe; none uses another |
-//! | [`site`] | what is looked at: the cluster, what its CronJob says, the authority |
-//! | [`observe`] | brings together what a plan is made from |
-//! | [`world`] | what a run works with, and how it learns that it is to stop |
-//! | [`answering`] | who answers the challenges: this process, or a Pod |
-//! | [`apply`] | where decisions meet the outside: [`prepare`], then the [`batch`], then everything is taken away again |
-//! | [`order`] | one certificate of the batch |
-//! | [`record`] | how each certificate ended, as it comes |
-//! | [`progress`] | how far the batch is, for whoever looks on |
+//! | [`apply`] | the effects in their order: prepare, present, probe, order, store, withdraw |
+//! | [`report`] | pure: the plan and its outcomes as table, JSON, YAML, Events, explanation and exit status |
+//! | [`adapters`] | the outside: the cluster, the CA, files, the responder, the probe; none uses another |
+//! | [`problem`] | what an error says, and what a person can do about it |
 //!
 //! # Invariants
 //!
@@ -34,36 +31,27 @@
 //!
 //! `tests/it/tidy.rs` holds the rooms to their rules.
 
-pub mod cli;
-pub mod problem;
-
-pub mod decide;
-
 pub mod adapters;
-
-pub mod observe;
-pub mod site;
-pub mod world;
-
 pub mod apply;
-pub mod prepare;
+pub mod cli;
+pub mod decide;
+pub mod observe;
+pub mod problem;
+pub mod report;
 
-pub mod answering;
-pub mod batch;
-pub mod order;
-pub mod progress;
-pub mod record;
+use jiff::Timestamp;
 
 use adapters::responder::Responder;
+use apply::context::Context;
+use apply::stop::Stop;
 use cli::{Action, Cli, Format, Settings, Source};
-use decide::events::{Event, events};
-use decide::explanation::explanation;
 use decide::observed::Observed;
 use decide::plan::{Plan, plan};
-use decide::report::{ExitStatus, Report};
+use observe::site::Site;
 use problem::Wrong;
-use site::Site;
-use world::{Stop, World};
+use report::events::{Event, events};
+use report::explanation::explanation;
+use report::{ExitStatus, Report};
 
 /// What the program ends with.
 #[derive(Debug)]
@@ -171,16 +159,16 @@ async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Resul
         site.warn_of_authority();
         return Ok((Report::of_plan(&plan, settings.directory_url()), None));
     }
-    let world = World::new(site, settings, stop.clone())?;
+    let context = Context::new(site, settings, stop.clone())?;
     if !plan.issue.is_empty() {
-        world.can_order()?;
+        context.can_order()?;
     }
     // What was true before the Lease may not be true under it: the same two functions look again, and that plan is applied.
-    world
+    context
         .under_lease(async |held| {
-            let (_, plan) = unless_stopped(look_at(&world.site, settings), stop).await?;
-            let applied = apply::apply(&plan, held, &world).await?;
-            tell(&events(&plan, &applied.outcomes, &world.run), &world).await;
+            let (_, plan) = unless_stopped(look_at(&context.site, settings), stop).await?;
+            let applied = apply::apply(&plan, held, &context).await?;
+            tell(&events(&plan, &applied.outcomes, &context.run), &context).await;
             Ok((
                 Report::of_run(&plan, &applied.outcomes, settings.directory_url()),
                 applied.unfinished,
@@ -190,8 +178,10 @@ async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Resul
 }
 
 /// Writes Events. That nobody could be told is no failure of what was done.
-async fn tell(events: &[Event], world: &World) {
-    if let Some(unsaid) = world.site.cluster.write_events(events, &world.run).await {
+async fn tell(events: &[Event], context: &Context) {
+    let now = Timestamp::now();
+    let events: Vec<_> = events.iter().map(|event| event.object(&context.run, now)).collect();
+    if let Some(unsaid) = context.site.cluster.write_events(&events).await {
         log::warn!("{unsaid}");
     }
 }
@@ -206,11 +196,11 @@ async fn clean(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<R
     if plan.is_idle() {
         return Ok(Report::of_plan(&plan, None));
     }
-    let world = World::new(site, settings, stop.clone())?;
-    world
+    let context = Context::new(site, settings, stop.clone())?;
+    context
         .under_lease(async |held| {
-            let plan = unless_stopped(look(&world.site), stop).await?;
-            let applied = apply::apply(&plan, held, &world).await?;
+            let plan = unless_stopped(look(&context.site), stop).await?;
+            let applied = apply::apply(&plan, held, &context).await?;
             Ok(Report::of_run(&plan, &applied.outcomes, None))
         })
         .await

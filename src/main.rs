@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use env_logger::fmt::Formatter;
+use kube_lego_once::apply::progress::BesideBars;
+use kube_lego_once::apply::stop::{Stop, Stopper};
 use kube_lego_once::cli::{Cli, LogFormat, Logging};
-use kube_lego_once::decide::report::ExitStatus;
 use kube_lego_once::problem;
-use kube_lego_once::progress::BesideBars;
-use kube_lego_once::world::{Stop, Stopper};
+use kube_lego_once::report::ExitStatus;
 use log::{Level, Record};
 use serde_json::json;
 

@@ -12,8 +12,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, ValueHint};
 
-use crate::decide::installation::Installation;
-use crate::decide::solver::Template;
+use crate::decide::cronjob::Installation;
+use crate::decide::solver_pod::Template;
 use crate::problem::Wrong;
 
 use super::arguments::Arguments;
@@ -233,7 +233,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::decide::installation::Kept;
+    use crate::decide::cronjob::Kept;
 
     fn installation(arguments: &[&str], variables: &[(&str, &str)]) -> Installation {
         let env: Vec<_> = variables

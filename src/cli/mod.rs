@@ -16,7 +16,7 @@ pub use settings::{Action, ChallengeSettings, Reach, Settings, Source};
 use arguments::{Arguments, Command};
 use inherited::first_sentence;
 
-use crate::decide::installation::Installation;
+use crate::decide::cronjob::Installation;
 use crate::problem::Wrong;
 
 /// What was typed, and the environment that it was typed in.

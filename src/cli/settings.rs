@@ -15,8 +15,8 @@ use crate::decide::directory::{Directory, Trust};
 use crate::decide::name::RunId;
 use crate::decide::policy::{Policy, SharedHosts};
 use crate::decide::selection::Selection;
-use crate::decide::solver::Template;
-use crate::decide::text::Style;
+use crate::decide::solver_pod::Template;
+use crate::report::text::Style;
 
 use super::arguments::{
     AuthorityArgs, ChallengeArgs, ClusterArgs, DecisionArgs, ExplainArgs, Format, RunArgs, SelectionArgs, Solver,

@@ -165,6 +165,9 @@ impl fmt::Display for ClassName {
     }
 }
 
+/// The label by which people find out whose an object is
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/>).
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kube-lego-once");
 /// The label on everything that a run creates; its value is the run's id.
 pub const RUN_LABEL: &str = "kube-lego-once.dev/run";
 

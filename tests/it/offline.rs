@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kube_lego_once::apply::stop::Stop;
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::checks::Reason;
 use kube_lego_once::problem;
-use kube_lego_once::world::Stop;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -21,10 +21,10 @@ use kube_lego_once::decide::observed::{
 };
 use kube_lego_once::decide::plan::{Decision, Plan, Verdict, explain, plan, secrets_wanted};
 use kube_lego_once::decide::policy::{Policy, SharedHosts, TLS_ACME};
-use kube_lego_once::decide::report::Report;
 use kube_lego_once::decide::route::{Deeper, class_object, controller};
 use kube_lego_once::decide::selection::Selection;
 use kube_lego_once::decide::validity::{moment, renew_at};
+use kube_lego_once::report::Report;
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;

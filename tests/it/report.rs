@@ -10,13 +10,14 @@ use kube_lego_once::decide::checks::Reason;
 use kube_lego_once::decide::desired::Rejection;
 use kube_lego_once::decide::name::{IngressRef, SecretRef};
 use kube_lego_once::decide::observed::{Ingress, Leftover, LeftoverKind, Observed, Read, RetiredIngress, Secret};
+use kube_lego_once::decide::outcome::{Failure, Outcome, Outcomes};
 use kube_lego_once::decide::plan::{Plan, plan};
 use kube_lego_once::decide::policy::Policy;
-use kube_lego_once::decide::report::{Failure, Outcome, Outcomes, Report};
-use kube_lego_once::decide::text::Style;
+use kube_lego_once::report::Report;
+use kube_lego_once::report::text::Style;
 use serde_json::{Value, json};
 
-const SCHEMA: &str = include_str!("../../src/decide/report.schema.json");
+const SCHEMA: &str = include_str!("../../src/report/report.schema.json");
 const README: &str = include_str!("../../README.md");
 
 fn days(count: i64) -> SignedDuration {

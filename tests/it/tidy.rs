@@ -1,18 +1,32 @@
-//! Holds the folders of `src/` to their rules: `decide/` is pure, and no adapter uses another.
+//! Holds the rooms of `src/` to their rules: who may use whom, what is pure, and how long a file may be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
-use std::sync::LazyLock;
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+mod paths;
 
-/// What `decide/` may not name, and why. A path is forbidden where it starts with one of these.
+use paths::paths;
+
+/// Each room below `lib.rs` and `main.rs`, and the rooms that it may use.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("decide", &[]),
+    ("report", &["decide"]),
+    ("adapters", &["decide"]),
+    ("problem", &["adapters", "decide"]),
+    ("cli", &["adapters", "decide", "problem", "report"]),
+    ("observe", &["adapters", "cli", "decide", "problem"]),
+    ("apply", &["adapters", "cli", "decide", "observe", "problem"]),
+];
+
+/// The rooms that compute and do nothing else.
+const PURE_ROOMS: &[&str] = &["decide", "report"];
+
+/// What a pure room may not name, and why. A path is forbidden where it starts with one of these.
 const IMPURE: &[(&str, &str)] = &[
     ("tokio", "a runtime"),
     ("futures", "a runtime"),
     ("kube", "the cluster's client"),
-    ("instant_acme", "the authority's client"),
+    ("instant_acme", "the CA's client"),
     ("tiny_http", "a server"),
     ("hyper", "a client"),
     ("hickory_resolver", "a client"),
@@ -34,151 +48,152 @@ const IMPURE: &[(&str, &str)] = &[
     ("print", "printing"),
     ("eprint", "printing"),
     ("dbg", "printing"),
-    ("crate::adapters", "an adapter"),
-    ("crate::run", "what is above"),
     ("kube_lego_once", "what is above"),
 ];
 
 /// `IpAddr` and its kin are values.
 const PURE: &[&str] = &["std::net::IpAddr", "std::net::Ipv4Addr", "std::net::Ipv6Addr"];
 
+/// Globs that would hide what is used.
+const HIDING: &[&str] = &["std", "std::*", "jiff::*", "std::net::*", "std::time::*"];
+
+/// The most lines of a file, its tests included where they stand beside the code.
+const MOST_LINES: usize = 850;
+
 #[test]
-fn decide_is_pure() {
-    let mut broken = Vec::new();
-    for file in rust_files(&source("decide")) {
-        broken.extend(
-            impurities(&read(&file))
+fn every_room_keeps_to_its_rules() {
+    let top = list(&source(""));
+    let rooms = top
+        .iter()
+        .map(|place| name_of(place))
+        .filter(|name| !["lib", "main"].contains(&name.as_str()));
+    let mut known: Vec<_> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    known.sort();
+    assert_eq!(rooms.collect::<Vec<_>>(), known, "a room of `src/` has no rule here");
+    let broken: Vec<String> = top
+        .iter()
+        .flat_map(|place| rust_files(place))
+        .flat_map(|file| {
+            let place = file
+                .strip_prefix(source(""))
+                .expect("a file of `src/`")
+                .display()
+                .to_string();
+            broken_by(&place, &read(&file))
                 .into_iter()
-                .map(|what| format!("{}: {what}", file.display())),
-        );
-    }
-    assert!(
-        broken.is_empty(),
-        "`src/decide/` names what it may not:\n{}",
-        broken.join("\n")
-    );
+                .map(move |what| format!("src/{place}: {what}"))
+        })
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]
-fn no_adapter_uses_another() {
-    let adapters = source("adapters");
-    let mut broken = Vec::new();
-    for entry in list(&adapters) {
-        let own = entry.file_stem().expect("a name").to_string_lossy().into_owned();
-        let others: Vec<String> = list(&adapters)
-            .iter()
-            .map(|other| other.file_stem().expect("a name").to_string_lossy().into_owned())
-            .filter(|other| *other != own && other != "mod")
-            .collect();
-        for file in rust_files(&entry).iter().filter(|_| own != "mod") {
-            let used = neighbours(&read(file), &others);
-            broken.extend(used.into_iter().map(|path| format!("{}: {path}", file.display())));
-        }
-    }
-    assert!(
-        broken.is_empty(),
-        "an adapter uses another, or what is above it:\n{}",
-        broken.join("\n")
-    );
+fn no_file_is_too_long() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = rust_files(&root.join("src"))
+        .into_iter()
+        .chain(rust_files(&root.join("tests/it")));
+    let long: Vec<String> = files
+        .map(|file| (read(&file).lines().count(), file))
+        .filter(|(lines, _)| *lines > MOST_LINES)
+        .map(|(lines, file)| format!("{} has {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "more than {MOST_LINES} lines:\n{}", long.join("\n"));
 }
 
 #[test]
 fn the_rules_see_what_they_forbid() {
-    for forbidden in [
-        "use tokio::time::sleep;",
-        "use std::{collections::BTreeMap, fs};",
-        "use std::net::{IpAddr, TcpStream};",
-        "use std as s;",
-        "use std::*;",
-        "use kube::Client;",
-        "fn f() { let now = jiff::Timestamp::now(); }",
-        "fn f() { println!(\"x\"); }",
-        "fn f() { foo!(std::env::var(\"X\")) }",
-        "fn f() { log::info!(\"x\"); }",
-        "use ::instant_acme::Account;",
-        "use crate::adapters::cluster::Cluster;",
-        "use super::super::adapters::cluster::Cluster;",
-        "use crate::batch::Batch;",
-        "use super::super::world::World;",
+    for (place, forbidden) in [
+        ("decide/plan.rs", "use tokio::time::sleep;"),
+        ("decide/plan.rs", "use std::{collections::BTreeMap, fs};"),
+        ("decide/plan.rs", "use std::net::{IpAddr, TcpStream};"),
+        ("decide/plan.rs", "use std as s;"),
+        ("decide/plan.rs", "use std::*;"),
+        ("decide/plan.rs", "use kube::Client;"),
+        ("decide/plan.rs", "fn f() { let now = jiff::Timestamp::now(); }"),
+        ("decide/plan.rs", "fn f() { println!(\"x\"); }"),
+        ("decide/plan.rs", "fn f() { foo!(std::env::var(\"X\")) }"),
+        ("report/table.rs", "fn f() { log::info!(\"x\"); }"),
+        ("report/table.rs", "use ::instant_acme::Account;"),
+        ("report/table.rs", "use crate::adapters::cluster::Cluster;"),
+        ("decide/plan.rs", "use crate::report::Report;"),
+        ("decide/plan.rs", "use super::super::adapters::cluster::Cluster;"),
+        (
+            "decide/route/objects.rs",
+            "use super::super::super::apply::context::Context;",
+        ),
+        ("adapters/probe/mod.rs", "use crate::adapters::cluster::Cluster;"),
+        ("adapters/probe/mod.rs", "use super::cluster::Cluster;"),
+        ("adapters/probe/wire.rs", "use super::super::cluster::Cluster;"),
+        ("adapters/probe/wire.rs", "use crate::report::Report;"),
+        ("adapters/responder.rs", "use super::super::cli::Cli;"),
+        ("cli/settings.rs", "use crate::observe::site::Site;"),
+        ("observe/mod.rs", "use crate::apply::context::Context;"),
     ] {
-        assert!(!impurities(forbidden).is_empty(), "{forbidden}");
+        assert!(!broken_by(place, forbidden).is_empty(), "{place}: {forbidden}");
     }
-    for allowed in [
-        "use std::net::IpAddr;",
-        "use k8s_openapi::api::core::v1::Secret;",
-        "// use tokio::x;\nfn f() -> &'static str { \"std::fs::read\" }",
-        "use super::name::DnsName;",
-        "use std::{fmt, collections::BTreeMap};",
+    for (place, allowed) in [
+        ("decide/plan.rs", "use std::net::IpAddr;"),
+        ("decide/plan.rs", "use k8s_openapi::api::core::v1::Secret;"),
+        (
+            "decide/plan.rs",
+            "// use tokio::x;\nfn f() -> &'static str { \"std::fs::read\" }",
+        ),
+        (
+            "decide/route/objects.rs",
+            "use super::rule::RuleHost; use crate::decide::name::DnsName;",
+        ),
+        ("decide/plan.rs", "use std::{fmt, collections::BTreeMap};"),
+        ("report/table.rs", "use crate::decide::plan::Plan;"),
+        (
+            "adapters/probe/wire.rs",
+            "use crate::decide::name::RunId; use super::super::cluster_name;",
+        ),
+        (
+            "apply/batch.rs",
+            "use crate::adapters::probe::Prober; use tokio::time::sleep;",
+        ),
     ] {
-        assert_eq!(impurities(allowed), Vec::<String>::new(), "{allowed}");
+        assert_eq!(broken_by(place, allowed), Vec::<String>::new(), "{place}: {allowed}");
     }
-    let others = ["cluster".to_owned()];
-    for forbidden in [
-        "use crate::adapters::cluster::Cluster;",
-        "use super::cluster::Cluster;",
-        "use crate::prepare::prepare;",
-        "use super::super::cli::Cli;",
-    ] {
-        assert!(!neighbours(forbidden, &others).is_empty(), "{forbidden}");
-    }
-    assert_eq!(
-        neighbours("use crate::decide::name::RunId; use super::cluster_name;", &others),
-        Vec::<String>::new()
-    );
 }
 
-/// The forbidden paths of a source text.
-fn impurities(text: &str) -> Vec<String> {
-    let name = |path: &str| {
-        if PURE.iter().any(|pure| starts_with(path, pure)) {
+/// What a file at this place of `src/` says that its room may not.
+fn broken_by(place: &str, text: &str) -> Vec<String> {
+    let mut parts = place.split('/').map(|part| part.trim_end_matches(".rs"));
+    let room = parts.next().unwrap_or_default();
+    let Some((_, used)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return Vec::new();
+    };
+    let adapter = parts.next().filter(|_| room == "adapters").unwrap_or_default();
+    let adapters = list(&source("adapters"));
+    let is_another_adapter = |name: &str| name != adapter && adapters.iter().any(|it| name_of(it) == name);
+    let what = |path: &String| {
+        let outside = |name: &str| name != room && !used.contains(&name) && ROOMS.iter().any(|(room, _)| *room == name);
+        let inside = path
+            .strip_prefix("crate::")
+            .or_else(|| Some(path.trim_start_matches("super::")).filter(|rest| rest != path));
+        let mut names = inside.unwrap_or_default().split("::");
+        let (first, second) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+        let neighbour = !adapter.is_empty()
+            && (is_another_adapter(first) && !path.starts_with("crate::")
+                || first == "adapters" && is_another_adapter(second));
+        if outside(first) {
+            return Some(format!("`{path}` is above `{room}/`"));
+        }
+        if neighbour {
+            return Some(format!("`{path}` is another adapter"));
+        }
+        if !PURE_ROOMS.contains(&room) || PURE.iter().any(|pure| starts_with(path, pure)) {
             return None;
         }
         let hit = IMPURE.iter().find(|(forbidden, _)| starts_with(path, forbidden));
-        let whole = ["std", "std::*", "jiff::*", "std::net::*", "std::time::*"].contains(&path);
-        let place = path
-            .strip_prefix("super::")
-            .map(|rest| rest.trim_start_matches("super::"));
-        let above = reaches_above(path, "crate")
-            || place.is_some_and(|place| starts_with(place, "adapters") || is_above(place));
-        match hit {
-            Some((_, what)) => Some(format!("`{path}` is {what}")),
-            None if whole => Some(format!("`{path}` hides what is used")),
-            None if above => Some(format!("`{path}` is above this room")),
-            None => None,
-        }
+        let hides = HIDING
+            .contains(&path.as_str())
+            .then(|| format!("`{path}` hides what is used"));
+        hit.map(|(_, what)| format!("`{path}` is {what}")).or(hides)
     };
-    paths(text).iter().filter_map(|path| name(path)).collect()
-}
-
-/// Paths by which an adapter reaches another one, or the floors above.
-fn neighbours(text: &str, others: &[String]) -> Vec<String> {
-    let reaches = |path: &String| {
-        let other = |other: &String| {
-            starts_with(path, &format!("crate::adapters::{other}"))
-                || starts_with(path, &format!("super::{other}"))
-                || starts_with(path, &format!("super::super::{other}"))
-        };
-        others.iter().any(other) || reaches_above(path, "crate") || reaches_above(path, "super::super")
-    };
-    paths(text).into_iter().filter(reaches).collect()
-}
-
-/// The rooms of `src/` but the two that others stand on.
-static ROOMS_ABOVE: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let rooms = list(&source(""));
-    let names = rooms
-        .iter()
-        .map(|room| room.file_stem().expect("a name").to_string_lossy().into_owned());
-    names.filter(|name| name != "decide" && name != "adapters").collect()
-});
-
-fn is_above(place: &str) -> bool {
-    ROOMS_ABOVE.iter().any(|room| starts_with(place, room))
-}
-
-fn reaches_above(path: &str, root: &str) -> bool {
-    let inside = path.strip_prefix(root).and_then(|rest| rest.strip_prefix("::"));
-    inside.is_some_and(is_above)
+    paths(text).iter().filter_map(what).collect()
 }
 
 fn starts_with(path: &str, prefix: &str) -> bool {
@@ -186,60 +201,8 @@ fn starts_with(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Every path of a text, in `use` items (their braces multiplied out) and anywhere else, macros' arguments included.
-/// Comments and strings are no tokens of a path.
-fn paths(text: &str) -> Vec<String> {
-    let tokens = TokenStream::from_str(text).expect("a Rust source file");
-    let mut found = Vec::new();
-    walk(tokens, "", &mut found);
-    found
-}
-
-fn walk(tokens: TokenStream, prefix: &str, found: &mut Vec<String>) {
-    let mut path = prefix.to_owned();
-    let mut colons = 0;
-    let end = |path: &mut String, found: &mut Vec<String>| {
-        if path != prefix {
-            found.push(std::mem::replace(path, prefix.to_owned()));
-        }
-    };
-    for token in tokens {
-        match token {
-            TokenTree::Punct(punct) if punct.as_char() == ':' => {
-                colons += 1;
-                continue;
-            }
-            TokenTree::Ident(ident) => {
-                let word = ident.to_string();
-                if colons != 2 {
-                    end(&mut path, found);
-                }
-                if !path.is_empty() {
-                    path.push_str("::");
-                }
-                path.push_str(&word);
-                // A path may follow, and this is not its first part.
-                if ["as", "else", "in", "pub", "return", "use"].contains(&word.as_str()) {
-                    path = prefix.to_owned();
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '*' && colons == 2 => {
-                path.push_str("::*");
-                end(&mut path, found);
-            }
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace && colons == 2 => {
-                let stem = std::mem::replace(&mut path, prefix.to_owned());
-                walk(group.stream(), &stem, found);
-            }
-            TokenTree::Group(group) => {
-                end(&mut path, found);
-                walk(group.stream(), "", found);
-            }
-            TokenTree::Punct(_) | TokenTree::Literal(_) => end(&mut path, found),
-        }
-        colons = 0;
-    }
-    end(&mut path, found);
+fn name_of(place: &Path) -> String {
+    place.file_stem().expect("a name").to_string_lossy().into_owned()
 }
 
 fn source(room: &str) -> PathBuf {
@@ -256,9 +219,7 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 /// The Rust files at a place: itself, or everything below it.
 fn rust_files(place: &Path) -> Vec<PathBuf> {
     if place.is_dir() {
-        let files: Vec<PathBuf> = list(place).iter().flat_map(|path| rust_files(path)).collect();
-        assert!(!files.is_empty(), "`{}` is empty", place.display());
-        return files;
+        return list(place).iter().flat_map(|path| rust_files(path)).collect();
     }
     Some(place.to_owned())
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{IngressClass, Leftover, LeftoverKind};
-use crate::decide::report::Failure;
+use crate::decide::outcome::Failure;
 use crate::decide::route::{
     Backend, CHALLENGE_NAME, Chunk, Home, Route, RuleHost, backend_objects, challenge_ingress, chunks, ingress_name,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
-use crate::decide::installation::{CRONJOB, Keeper};
+use crate::decide::cronjob::{CRONJOB, Keeper};
 
 use super::target::Target;
 use super::{Cluster, ClusterError};

@@ -8,10 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::decide::name::MANAGED_BY;
 use crate::decide::observed::Read;
 
 use super::target::{Target, Verb};
-use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
+use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// Whether a write is done, or everything but its last step (`dryRun=All`).
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,12 +13,12 @@ use kube::api::PostParams;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::decide::name::RunId;
+use crate::decide::name::{MANAGED_BY, RunId};
 use crate::decide::observed::Read;
 
 use super::error::Cause;
 use super::target::{Target, Verb};
-use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
+use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// The Lease's name in the home namespace.
 const LEASE_NAME: &str = "kube-lego-once";

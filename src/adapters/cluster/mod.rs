@@ -36,8 +36,6 @@ pub use solver::SolverError;
 
 /// Under this name the API server records what we write (`metadata.managedFields[].manager`).
 const FIELD_MANAGER: &str = "kube-lego-once";
-/// The label by which people find out whose an object is.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kube-lego-once");
 
 /// A cluster, by its API server. A clone is the same cluster.
 #[derive(Clone)]

@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 
 use crate::decide::inspection::{MARKER, Marker};
 use crate::decide::ledger::PrivateKeyPem;
-use crate::decide::name::SecretRef;
+use crate::decide::name::{MANAGED_BY, SecretRef};
 use crate::decide::observed::{Read, Secret, SecretVersion};
 
 use super::target::{Target, Verb};
-use super::{Cluster, ClusterError, FIELD_MANAGER, MANAGED_BY};
+use super::{Cluster, ClusterError, FIELD_MANAGER};
 
 /// Secrets that are read at once.
 const CONCURRENT_READS: usize = 16;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::Home;
-use crate::decide::solver::{Standing, standing};
+use crate::decide::solver_pod::{Standing, standing};
 
 use super::challenge::PresentError;
 use super::target::{Target, Verb};
@@ -164,7 +164,7 @@ mod tests {
 
     use super::super::testing::{Reply, script, serve, status};
     use super::*;
-    use crate::decide::solver::{Template, solver_pod};
+    use crate::decide::solver_pod::{Template, solver_pod};
 
     const PODS: &str = "/api/v1/namespaces/home/pods";
 

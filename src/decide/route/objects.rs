@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::controllers::{Controller, controller};
 use super::rule::RuleHost;
-use crate::decide::name::{ClassName, RUN_LABEL, RunId};
+use crate::decide::name::{ClassName, MANAGED_BY, RUN_LABEL, RunId};
 use crate::decide::observed::{CHALLENGE_PATH, IngressClass};
 
 /// The header in which the responder names its run, so that a probe tells it from another's.
@@ -72,7 +72,7 @@ impl Home {
             name: Some(name),
             namespace: Some(self.namespace.clone()),
             labels: Some(BTreeMap::from([
-                ("app.kubernetes.io/managed-by".to_owned(), "kube-lego-once".to_owned()),
+                (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
                 (RUN_LABEL.to_owned(), self.run.to_string()),
             ])),
             annotations: Some(

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::report::{CertificateRow, OutcomeRow, Report, Summary};
 use super::text::{Color, Style, plain, shortened};
-use super::validity::short;
+use super::{CertificateRow, OutcomeRow, Report, Summary};
+use crate::decide::validity::short;
 
 /// Between two columns, as kubectl has it.
 const GAP: &str = "   ";
@@ -277,13 +277,13 @@ fn widths(rows: &[Vec<Cell>], available: Option<usize>) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{certificate, days, ingress, now, observed, secret};
-    use super::super::name::SecretRef;
-    use super::super::observed::{Observed, Read};
-    use super::super::plan::plan;
-    use super::super::policy::Policy;
-    use super::super::report::{Failure, Outcome, Outcomes};
     use super::*;
+    use crate::decide::fixtures::{certificate, days, ingress, now, observed, secret};
+    use crate::decide::name::SecretRef;
+    use crate::decide::observed::{Observed, Read};
+    use crate::decide::outcome::{Failure, Outcome, Outcomes};
+    use crate::decide::plan::plan;
+    use crate::decide::policy::Policy;
 
     const TERMINAL: Style = Style {
         bar: true,

@@ -4,15 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::adapters::acme::Account;
 use crate::adapters::responder::Responder;
+use crate::apply::context::{Context, pod};
 use crate::cli::Reach;
 use crate::decide::name::RUN_LABEL;
 use crate::decide::observed::Leftover;
 use crate::decide::route::{Backend, Home, JOB_LABEL};
-use crate::decide::solver::{SOLVER_PORT, Template, solver_pod};
-use crate::world::{World, pod};
+use crate::decide::solver_pod::{SOLVER_PORT, Template, solver_pod};
 
 /// Somebody who answers challenges, and how the cluster gets there.
-pub struct Answering {
+pub struct Solver {
     /// Whose the objects are that lead there.
     pub home: Home,
     /// Where they lead.
@@ -27,39 +27,39 @@ enum By {
     Pod(Leftover),
 }
 
-impl Answering {
+impl Solver {
     /// Starts answering for this account.
     ///
     /// It may be dropped at any time: what it made in the cluster goes with the other objects of the run.
     ///
     /// # Errors
     /// Where nobody would answer.
-    pub async fn start(world: &World, account: &Account) -> anyhow::Result<Self> {
-        match &world.challenge.reach {
-            Reach::Address(address) => Self::here(world, account, |port| Backend::Address(*address, port)),
-            Reach::Job { controller_uid } => Self::here(world, account, |port| Backend::Pod {
+    pub async fn start(context: &Context, account: &Account) -> anyhow::Result<Self> {
+        match &context.challenge.reach {
+            Reach::Address(address) => Self::here(context, account, |port| Backend::Address(*address, port)),
+            Reach::Job { controller_uid } => Self::here(context, account, |port| Backend::Pod {
                 label: (JOB_LABEL, controller_uid.clone()),
                 port,
             }),
-            Reach::Solver(template) => Self::in_a_pod(world, account, template).await,
+            Reach::Solver(template) => Self::in_a_pod(context, account, template).await,
             Reach::Unknown => anyhow::bail!("nothing says how challenges can be answered"),
         }
     }
 
-    fn here(world: &World, account: &Account, backend: impl FnOnce(u16) -> Backend) -> anyhow::Result<Self> {
-        let responder = Responder::start(world.challenge.listen, account.thumbprint(), &world.run)?;
+    fn here(context: &Context, account: &Account, backend: impl FnOnce(u16) -> Backend) -> anyhow::Result<Self> {
+        let responder = Responder::start(context.challenge.listen, account.thumbprint(), &context.run)?;
         Ok(Self {
-            home: world.home(),
+            home: context.home(),
             backend: backend(responder.port()),
             by: By::Us { _responder: responder },
         })
     }
 
-    async fn in_a_pod(world: &World, account: &Account, template: &Template) -> anyhow::Result<Self> {
-        let home = world.home();
-        let listen = listen_in_a_pod(world.challenge.listen);
+    async fn in_a_pod(context: &Context, account: &Account, template: &Template) -> anyhow::Result<Self> {
+        let home = context.home();
+        let listen = listen_in_a_pod(context.challenge.listen);
         let solver = solver_pod(&home, template, account.thumbprint(), &listen.to_string());
-        let made = world.site.cluster.start_solver(&home, &solver).await?;
+        let made = context.site.cluster.start_solver(&home, &solver).await?;
         log::info!("Pod `{}/{}` answers the challenges", made.namespace, made.name);
         Ok(Self {
             backend: Backend::Pod {
@@ -78,20 +78,20 @@ impl Answering {
     ///
     /// # Errors
     /// Where it could not.
-    pub async fn rehearse(world: &World) -> anyhow::Result<()> {
-        if let Reach::Solver(template) = &world.challenge.reach {
-            let listen = listen_in_a_pod(world.challenge.listen).to_string();
-            let solver = solver_pod(&world.home(), template, "rehearsal", &listen);
-            world.site.cluster.rehearse_solver(&solver).await?;
+    pub async fn rehearse(context: &Context) -> anyhow::Result<()> {
+        if let Reach::Solver(template) = &context.challenge.reach {
+            let listen = listen_in_a_pod(context.challenge.listen).to_string();
+            let solver = solver_pod(&context.home(), template, "rehearsal", &listen);
+            context.site.cluster.rehearse_solver(&solver).await?;
         }
         Ok(())
     }
 
     /// Ends when nobody answers any more, with why. This process does until it ends.
-    pub async fn lost(&self, world: &World) -> String {
+    pub async fn lost(&self, context: &Context) -> String {
         match &self.by {
             By::Us { .. } => std::future::pending().await,
-            By::Pod(pod) => world.site.cluster.solver_ended(pod).await,
+            By::Pod(pod) => context.site.cluster.solver_ended(pod).await,
         }
     }
 }

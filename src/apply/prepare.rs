@@ -8,15 +8,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, TlsContent};
-use crate::answering::Answering;
+use crate::apply::context::Context;
+use crate::apply::outcomes::OutcomeLog;
+use crate::apply::solver::Solver;
 use crate::decide::checks::claims_to_remove;
 use crate::decide::observed::{Leftover, Read};
+use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::{Decision, Plan};
-use crate::decide::report::{Failure, Outcome};
+use crate::observe::site::Site;
 use crate::problem::Wrong;
-use crate::record::Record;
-use crate::site::Site;
-use crate::world::World;
 
 /// Rehearsals at the same time.
 const CONCURRENT_REHEARSALS: usize = 16;
@@ -32,26 +32,26 @@ const FINALIZER_PAUSE: Duration = Duration::from_secs(1);
 pub async fn prepare<'a>(
     plan: &'a Plan,
     held: &Held,
-    world: &World,
-    record: &Record,
+    context: &Context,
+    record: &OutcomeLog,
 ) -> anyhow::Result<Option<(Account, Vec<&'a Decision>)>> {
     held.check()?;
-    sweep(plan, &world.site).await?;
-    forget(plan, held, &world.site).await?;
+    sweep(plan, &context.site).await?;
+    forget(plan, held, &context.site).await?;
     if plan.issue.is_empty() {
         return Ok(None);
     }
-    world.can_order()?;
+    context.can_order()?;
     if let Some(unread) = &plan.ledger_unread {
         return Err(
             anyhow::Error::new(unread.clone()).context("nothing is ordered while an earlier run's orders are unknown")
         );
     }
-    world.site.cluster.rehearse_withdrawal(&world.site.home).await?;
-    world.site.cluster.rehearse_ledger(&world.site.home).await?;
-    Answering::rehearse(world).await?;
-    let account = open_account(world).await?;
-    let due = rehearse(&plan.issue, &account, world, record).await;
+    context.site.cluster.rehearse_withdrawal(&context.site.home).await?;
+    context.site.cluster.rehearse_ledger(&context.site.home).await?;
+    Solver::rehearse(context).await?;
+    let account = open_account(context).await?;
+    let due = rehearse(&plan.issue, &account, context, record).await;
     Ok(Some((account, due)))
 }
 
@@ -109,23 +109,27 @@ async fn forget(plan: &Plan, held: &Held, site: &Site) -> anyhow::Result<()> {
 }
 
 /// The stored account of this directory, or a new one. A failed read is no reason to make another.
-async fn open_account(world: &World) -> anyhow::Result<Account> {
-    let (Some(Ok(authority)), Some(directory)) = (&world.site.authority, &world.directory) else {
+async fn open_account(context: &Context) -> anyhow::Result<Account> {
+    let (Some(Ok(authority)), Some(directory)) = (&context.site.authority, &context.directory) else {
         anyhow::bail!("there is no directory to order from");
     };
-    match world.site.cluster.read_account(&world.site.home, directory).await {
+    match context.site.cluster.read_account(&context.site.home, directory).await {
         Read::Found(credentials) => Ok(authority.open(&credentials).await?),
         Read::Absent => {
             // A key that is registered and then dropped is an account lost, and an external one's key may be good for one.
-            if world.stop.is_requested() {
+            if context.stop.is_requested() {
                 anyhow::bail!("stopped before an account was registered");
             }
-            world.site.cluster.rehearse_account(&world.site.home, directory).await?;
-            let (account, credentials) = authority.register().await?;
-            world
+            context
                 .site
                 .cluster
-                .store_account(&world.site.home, directory, credentials)
+                .rehearse_account(&context.site.home, directory)
+                .await?;
+            let (account, credentials) = authority.register().await?;
+            context
+                .site
+                .cluster
+                .store_account(&context.site.home, directory, credentials)
                 .await?;
             log::info!("registered the account `{}`", account.url());
             Ok(account)
@@ -135,9 +139,14 @@ async fn open_account(world: &World) -> anyhow::Result<Account> {
 }
 
 /// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
-async fn rehearse<'a>(due: &'a [Decision], account: &Account, world: &World, record: &Record) -> Vec<&'a Decision> {
+async fn rehearse<'a>(
+    due: &'a [Decision],
+    account: &Account,
+    context: &Context,
+    record: &OutcomeLog,
+) -> Vec<&'a Decision> {
     let rehearsed = stream::iter(due).map(|decision| async move {
-        match rehearse_one(decision, account, world).await {
+        match rehearse_one(decision, account, context).await {
             Ok(()) => Some(decision),
             Err(failure) => {
                 record.ended(decision, Outcome::Failed(failure));
@@ -152,16 +161,16 @@ async fn rehearse<'a>(due: &'a [Decision], account: &Account, world: &World, rec
         .await
 }
 
-async fn rehearse_one(decision: &Decision, account: &Account, world: &World) -> Result<(), Failure> {
+async fn rehearse_one(decision: &Decision, account: &Account, context: &Context) -> Result<(), Failure> {
     let failure = |why: &dyn std::fmt::Display, hint| Failure {
         message: format!("nothing was ordered, because the Secret could not be stored: {why}"),
         hint,
     };
     let hosts = decision.certificate.hosts.iter().map(ToString::to_string).collect();
-    let content =
-        TlsContent::placeholder(hosts, world.marker(account), claims_to_remove()).map_err(|why| failure(&why, None))?;
+    let content = TlsContent::placeholder(hosts, context.marker(account), claims_to_remove())
+        .map_err(|why| failure(&why, None))?;
     let inspected = decision.secret.as_ref().map(|secret| &secret.version);
-    let rehearsal = world
+    let rehearsal = context
         .site
         .cluster
         .rehearse(&decision.certificate.secret, inspected, &content)

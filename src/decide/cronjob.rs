@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::solver::Template;
+use super::solver_pod::Template;
 
 /// The CronJob in the home namespace, and its container.
 pub const CRONJOB: &str = "kube-lego-once";

@@ -8,17 +8,17 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::Held;
 use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
-use crate::answering::Answering;
+use crate::apply::context::Context;
+use crate::apply::order;
+use crate::apply::outcomes::OutcomeLog;
+use crate::apply::progress::Progress;
+use crate::apply::solver::Solver;
 use crate::decide::desired::Certificate;
 use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
+use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::report::{Failure, Outcome};
 use crate::decide::route::Route;
-use crate::order;
-use crate::progress::Progress;
-use crate::record::Record;
-use crate::world::World;
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
@@ -37,9 +37,9 @@ pub struct Batch<'a> {
     /// The Lease.
     pub held: &'a Held,
     /// What the run works with.
-    pub world: &'a World,
+    pub context: &'a Context,
     /// Where the outcomes go.
-    pub record: &'a Record,
+    pub record: &'a OutcomeLog,
 }
 
 impl Batch<'_> {
@@ -52,19 +52,19 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// Where the batch as a whole cannot be served.
-    pub async fn solve(&self, answering: &OnceCell<Answering>) -> anyhow::Result<()> {
+    pub async fn solve(&self, answering: &OnceCell<Solver>) -> anyhow::Result<()> {
         self.held.check()?;
         let answering = tokio::select! {
-            started = answering.get_or_try_init(|| Answering::start(self.world, self.account)) => started?,
-            () = self.world.stop.requested() => return Ok(()),
+            started = answering.get_or_try_init(|| Solver::start(self.context, self.account)) => started?,
+            () = self.context.stop.requested() => return Ok(()),
         };
         // A Pod may have taken two minutes.
         self.held.check()?;
-        let lost = answering.lost(self.world).shared();
+        let lost = answering.lost(self.context).shared();
         let refused = self.present(answering).await?;
         let prober = Prober::new(
             self.probe_settings(),
-            self.world.run.clone(),
+            self.context.run.clone(),
             self.account.thumbprint().to_owned(),
         )?;
         let turns = Semaphore::new(CONCURRENT_PROBES);
@@ -78,7 +78,7 @@ impl Batch<'_> {
                 for decision in equals {
                     let ready = tokio::select! {
                         biased;
-                        () = self.world.stop.requested() => Err(Outcome::Stopped),
+                        () = self.context.stop.requested() => Err(Outcome::Stopped),
                         why = lost.clone() => Err(Outcome::Failed(Failure {
                             message: format!("nothing was ordered, because nobody answers challenges any more: {why}"),
                             hint: None,
@@ -89,7 +89,7 @@ impl Batch<'_> {
                     let outcome = match ready {
                         Ok(()) => {
                             self.record.begun(decision);
-                            order::obtain(decision, self.account, self.held, self.world).await
+                            order::obtain(decision, self.account, self.held, self.context).await
                         }
                         Err(outcome) => outcome,
                     };
@@ -110,10 +110,10 @@ impl Batch<'_> {
     }
 
     /// Creates the challenge objects; what the API server refused has its outcome then.
-    async fn present(&self, answering: &Answering) -> anyhow::Result<BTreeSet<SecretRef>> {
-        let Answering { home, backend, .. } = answering;
+    async fn present(&self, answering: &Solver) -> anyhow::Result<BTreeSet<SecretRef>> {
+        let Solver { home, backend, .. } = answering;
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes.clone()).collect();
-        let cluster = &self.world.site.cluster;
+        let cluster = &self.context.site.cluster;
         let refused = cluster.present(home, backend, &routes, self.classes).await?;
         for (secret, why) in &refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
@@ -130,7 +130,7 @@ impl Batch<'_> {
     }
 
     fn probe_settings(&self) -> ProbeSettings {
-        let challenge = &self.world.challenge;
+        let challenge = &self.context.challenge;
         ProbeSettings {
             mode: challenge.probe,
             resolver: challenge.resolver,

@@ -2,47 +2,20 @@
 //!
 //! `report.schema.json` beside this file is the JSON's contract: a test holds every report to it.
 
-use std::collections::BTreeMap;
+pub mod events;
+pub mod explanation;
+mod table;
+pub mod text;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::checks::Reason;
-use super::inspection::CertificateFacts;
-use super::name::SecretRef;
-use super::observed::Leftover;
-use super::plan::{Decision, Plan, Verdict};
-use super::validity::lifetime;
-
-/// How the obtaining of a certificate ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is stored.
-    Issued {
-        /// End of validity.
-        not_after: Timestamp,
-        /// The issuer's name.
-        issuer: String,
-    },
-    /// It is not, and the Secret is as it was.
-    Failed(Failure),
-    /// The run was stopped before its turn came.
-    Stopped,
-    /// The run was stopped while it was being obtained.
-    Interrupted,
-}
-
-/// What was seen when a certificate could not be obtained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// One sentence: operation, object, cause.
-    pub message: String,
-    /// What a person can do.
-    pub hint: Option<String>,
-}
-
-/// Outcomes by Secret. A certificate that was to be issued and has none was never reached.
-pub type Outcomes = BTreeMap<SecretRef, Outcome>;
+use crate::decide::checks::Reason;
+use crate::decide::inspection::CertificateFacts;
+use crate::decide::observed::Leftover;
+use crate::decide::outcome::{Failure, Outcome, Outcomes};
+use crate::decide::plan::{Decision, Plan, Verdict};
+use crate::decide::validity::lifetime;
 
 /// The process's exit status: one place decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,8 +290,8 @@ impl From<&Outcome> for OutcomeRow {
     }
 }
 
-impl From<&super::desired::Rejected> for RejectedRow {
-    fn from(rejected: &super::desired::Rejected) -> Self {
+impl From<&crate::decide::desired::Rejected> for RejectedRow {
+    fn from(rejected: &crate::decide::desired::Rejected) -> Self {
         Self {
             namespace: rejected.ingress.namespace.clone(),
             ingress: rejected.ingress.name.clone(),

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::checks::Answer;
-use super::observed::Observed;
-use super::plan::{Decision, Explained, Plan, Verdict, explain};
-use super::policy::Policy;
 use super::text::{Color, Style, plain};
+use crate::decide::checks::Answer;
+use crate::decide::observed::Observed;
+use crate::decide::plan::{Decision, Explained, Plan, Verdict, explain};
+use crate::decide::policy::Policy;
 
 /// Where a check's sentence begins: behind the longest reason and the answer.
 const SENTENCE_COLUMN: usize = 32;
@@ -96,11 +96,11 @@ fn line(explained: &Explained, decisive: bool, style: &Style) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ingress, observed};
-    use super::super::name::SecretRef;
-    use super::super::observed::{Ingress, Read};
-    use super::super::plan::plan;
     use super::*;
+    use crate::decide::fixtures::{ingress, observed};
+    use crate::decide::name::SecretRef;
+    use crate::decide::observed::{Ingress, Read};
+    use crate::decide::plan::plan;
 
     const COLUMNS: usize = 80;
 

@@ -1,5 +1,14 @@
 //! The sequence of effects: prepare, then solve the batch; withdraw on every way out.
 
+mod batch;
+pub mod context;
+mod order;
+mod outcomes;
+mod prepare;
+pub mod progress;
+mod solver;
+pub mod stop;
+
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -8,13 +17,13 @@ use futures::FutureExt as _;
 use tokio::sync::OnceCell;
 
 use crate::adapters::cluster::Held;
-use crate::batch::Batch;
+use crate::apply::batch::Batch;
+use crate::apply::context::Context;
+use crate::apply::outcomes::OutcomeLog;
+use crate::apply::prepare::prepare;
+use crate::decide::outcome::Outcomes;
 use crate::decide::plan::Plan;
-use crate::decide::report::Outcomes;
-use crate::prepare::prepare;
 use crate::problem;
-use crate::record::Record;
-use crate::world::World;
 
 /// What the removal of the challenge objects may take.
 const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,23 +41,23 @@ pub struct Applied {
 ///
 /// # Errors
 /// Where the batch as a whole could not be served. What was stored stays, what was created for the challenges is gone.
-pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Applied> {
-    let record = Record::default();
+pub async fn apply(plan: &Plan, held: &Held, context: &Context) -> anyhow::Result<Applied> {
+    let record = OutcomeLog::default();
     let prepared = tokio::select! {
-        prepared = prepare(plan, held, world, &record) => prepared?,
-        () = world.stop.requested_and_grace_over() => anyhow::bail!("stopped before anything was ordered"),
+        prepared = prepare(plan, held, context, &record) => prepared?,
+        () = context.stop.requested_and_grace_over() => anyhow::bail!("stopped before anything was ordered"),
     };
     let mut unfinished = None;
     if let Some((account, due)) = prepared
         && !due.is_empty()
-        && !world.stop.is_requested()
+        && !context.stop.is_requested()
     {
         let batch = Batch {
             due: &due,
             classes: &plan.classes,
             account: &account,
             held,
-            world,
+            context,
             record: &record,
         };
         // Whoever answers does so until the objects that lead there are gone.
@@ -56,9 +65,9 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ap
         let solving = AssertUnwindSafe(batch.solve(&answering)).catch_unwind();
         let ended = tokio::select! {
             ended = solving => ended,
-            () = world.stop.requested_and_grace_over() => Ok(Ok(())),
+            () = context.stop.requested_and_grace_over() => Ok(Ok(())),
         };
-        unfinished = withdraw(world).await.err();
+        unfinished = withdraw(context).await.err();
         drop(answering);
         if let (Ok(Err(_)) | Err(_), Some(left)) = (&ended, &unfinished) {
             log::warn!("{}", problem::one_line(left));
@@ -72,9 +81,9 @@ pub async fn apply(plan: &Plan, held: &Held, world: &World) -> anyhow::Result<Ap
 }
 
 /// Removes the challenge objects. The next run sweeps what this one cannot.
-async fn withdraw(world: &World) -> anyhow::Result<()> {
-    let home = world.home();
-    let withdrawal = world.site.cluster.withdraw(&home);
+async fn withdraw(context: &Context) -> anyhow::Result<()> {
+    let home = context.home();
+    let withdrawal = context.site.cluster.withdraw(&home);
     tokio::time::timeout(WITHDRAWAL_DEADLINE, withdrawal)
         .await
         .map_err(|_| anyhow::anyhow!("the API server took too long"))

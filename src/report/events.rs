@@ -1,15 +1,25 @@
 //! Plan and outcomes -> the Events that tell an Ingress's owner, who may never see a report, what became of a certificate.
 
-use super::desired::Certificate;
-use super::name::{IngressRef, RunId};
-use super::plan::{Decision, Plan};
-use super::report::{Outcome, Outcomes};
 use super::text::plain;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1 as events;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+
+use crate::decide::desired::Certificate;
+use crate::decide::name::{IngressRef, MANAGED_BY, RunId};
+use crate::decide::outcome::{Outcome, Outcomes};
+use crate::decide::plan::{Decision, Plan};
 
 /// What a note may have, in bytes (`events.k8s.io/v1`).
 const MOST_NOTE_BYTES: usize = 1024;
 /// What the name of an object may have (RFC 1123 subdomain).
 const MOST_NAME_BYTES: usize = 253;
+
+/// `reportingController`.
+const CONTROLLER: &str = "kube-lego-once.dev/kube-lego-once";
+/// `action`: what was done or not done.
+const ACTION: &str = "Issue";
 
 /// An Event on an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +45,37 @@ pub enum EventKind {
     Failed,
     /// It must not be, or not now.
     Refused,
+}
+
+impl Event {
+    /// The object, as the API server takes it.
+    pub fn object(&self, run: &RunId, at: Timestamp) -> events::Event {
+        let (label, us) = MANAGED_BY;
+        events::Event {
+            metadata: ObjectMeta {
+                namespace: Some(self.ingress.namespace.clone()),
+                name: Some(self.name.clone()),
+                labels: Some([(label.to_owned(), us.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            regarding: Some(ObjectReference {
+                api_version: Some("networking.k8s.io/v1".into()),
+                kind: Some("Ingress".into()),
+                namespace: Some(self.ingress.namespace.clone()),
+                name: Some(self.ingress.name.clone()),
+                uid: Some(self.uid.clone()),
+                ..ObjectReference::default()
+            }),
+            type_: Some(if self.kind.is_warning() { "Warning" } else { "Normal" }.into()),
+            reason: Some(self.kind.reason().into()),
+            action: Some(ACTION.into()),
+            note: Some(self.note.clone()),
+            event_time: Some(MicroTime(at)),
+            reporting_controller: Some(CONTROLLER.into()),
+            reporting_instance: Some(run.to_string()),
+            ..events::Event::default()
+        }
+    }
 }
 
 impl EventKind {
@@ -135,13 +176,15 @@ fn within(text: &str, bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ingress, now, observed};
-    use super::super::name::SecretRef;
-    use super::super::observed::{Ingress, Read};
-    use super::super::plan::plan;
-    use super::super::policy::Policy;
-    use super::super::report::Failure;
+    use serde_json::json;
+
     use super::*;
+    use crate::decide::fixtures::{ingress, now, observed};
+    use crate::decide::name::SecretRef;
+    use crate::decide::observed::{Ingress, Read};
+    use crate::decide::outcome::Failure;
+    use crate::decide::plan::plan;
+    use crate::decide::policy::Policy;
 
     fn run(id: &str) -> RunId {
         id.parse().expect("a run's id")
@@ -226,5 +269,25 @@ mod tests {
             events[0].note.len()
         );
         assert!(events[0].note.ends_with('…'));
+    }
+
+    #[test]
+    fn an_event_has_all_that_the_api_server_asks_for() {
+        let ingresses = vec![with_uid("7", ingress("web", "a").tls("a-tls", &["a.example"]))];
+        let event = of(ingresses, failed("no"), "r1").remove(0);
+        let mut object = serde_json::to_value(event.object(&run("r1"), now())).expect("JSON");
+        // The API server's own form, `2006-01-02T15:04:05.000000Z07:00`, has six digits and no other number of them.
+        let time = object["eventTime"].take();
+        assert_eq!(time, "2026-11-24T12:00:00.000000Z");
+        let expected = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {
+                "namespace": "web", "name": event.name, "labels": {"app.kubernetes.io/managed-by": "kube-lego-once"},
+            },
+            "regarding": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "namespace": "web", "name": "a", "uid": "7"},
+            "type": "Warning", "reason": "Failed", "action": "Issue", "note": "certificate in Secret `a-tls`: no",
+            "eventTime": null, "reportingController": "kube-lego-once.dev/kube-lego-once", "reportingInstance": "r1",
+        });
+        assert_eq!(object, expected);
     }
 }

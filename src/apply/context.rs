@@ -1,4 +1,4 @@
-//! What a run works with, and how it learns that it is to stop.
+//! What a run works with.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -7,67 +7,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use tokio::sync::watch;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, LeaseWait, in_cluster_namespace};
+use crate::apply::stop::Stop;
 use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::Directory;
 use crate::decide::inspection::Marker;
 use crate::decide::name::RunId;
 use crate::decide::route::Home;
+use crate::observe::site::Site;
 use crate::problem::Wrong;
-use crate::site::Site;
 
 /// How long another run may hold the Lease until this one gives up.
 const LEASE_WAIT: Duration = Duration::from_secs(600);
-/// What a stopped run may still take for what it has begun: a certificate between finalize and store.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// Says that the run is to stop.
-pub struct Stopper(watch::Sender<bool>);
-
-/// Knows whether the run is to stop.
-#[derive(Clone)]
-pub struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    /// The two ends.
-    pub fn pair() -> (Stopper, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (Stopper(sender), Self(receiver))
-    }
-
-    /// Whether the run is to stop.
-    pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Ends when the run is to stop.
-    pub async fn requested(&self) {
-        let mut receiver = self.0.clone();
-        // Without a sender nobody can ask any more.
-        if receiver.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Ends when what has begun must end too.
-    pub async fn requested_and_grace_over(&self) {
-        self.requested().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    }
-}
-
-impl Stopper {
-    /// Asks the run to stop.
-    pub fn stop(&self) {
-        self.0.send_replace(true);
-    }
-}
-
 /// What a run works with.
-pub struct World {
+pub struct Context {
     /// Where it works.
     pub site: Site,
     /// The run.
@@ -82,8 +37,8 @@ pub struct World {
     pub profile: Option<String>,
 }
 
-impl World {
-    /// A world for one run.
+impl Context {
+    /// A context for one run.
     ///
     /// # Errors
     /// Where the system gives no random bytes.

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::adapters::acme::{Account, AcmeError};
 use crate::adapters::cluster::{ClusterError, Held, LeaseError, StoreError, TlsContent};
+use crate::apply::context::Context;
 use crate::decide::checks::claims_to_remove;
 use crate::decide::inspection::{CertificateFacts, CertificateId, verify_issued};
 use crate::decide::ledger::{Pending, PrivateKeyPem};
+use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::report::{Failure, Outcome};
-use crate::world::World;
 
 /// What an authority may take to validate all hosts of an order.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(180);
@@ -22,37 +22,42 @@ const VALIDATION_DEADLINE: Duration = Duration::from_secs(180);
 const ISSUANCE_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Obtains and stores one certificate. Whatever goes wrong is this certificate's outcome and nobody else's.
-pub async fn obtain(decision: &Decision, account: &Account, held: &Held, world: &World) -> Outcome {
-    match try_obtain(decision, account, held, world).await {
+pub async fn obtain(decision: &Decision, account: &Account, held: &Held, context: &Context) -> Outcome {
+    match try_obtain(decision, account, held, context).await {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::Failed(failure),
     }
 }
 
-async fn try_obtain(decision: &Decision, account: &Account, held: &Held, world: &World) -> Result<Outcome, Failure> {
+async fn try_obtain(
+    decision: &Decision,
+    account: &Account,
+    held: &Held,
+    context: &Context,
+) -> Result<Outcome, Failure> {
     let Obtained {
         mut pending,
         chain,
         facts,
     } = match take_up(decision, account, held).await? {
         Some(obtained) => obtained,
-        None => order_anew(decision, account, held, world).await?,
+        None => order_anew(decision, account, held, context).await?,
     };
     held.check()?;
     let secret = &decision.certificate.secret;
     let content = TlsContent {
         certificate: chain,
         key: pending.key.clone(),
-        marker: world.marker(account),
+        marker: context.marker(account),
         remove_annotations: claims_to_remove(),
     };
     let inspected = decision.secret.as_ref().map(|secret| &secret.version);
-    if let Err(error) = world.site.cluster.store(secret, inspected, &content).await {
+    if let Err(error) = context.site.cluster.store(secret, inspected, &content).await {
         pending.certificate = Some(content.certificate);
-        return Err(keep_in_ledger(&pending, &error, world).await);
+        return Err(keep_in_ledger(&pending, &error, context).await);
     }
     // The entry is of no use any more, and harmless: the certificate is stored, so it is not failed for this.
-    if let Err(error) = world.site.cluster.remove_pending(&world.site.home, secret).await {
+    if let Err(error) = context.site.cluster.remove_pending(&context.site.home, secret).await {
         log::warn!("remove `{secret}` from the ledger: {error}");
     }
     Ok(Outcome::Issued {
@@ -152,12 +157,17 @@ async fn ordered(pending: &Pending, account: &Account, held: &Held) -> Result<St
 }
 
 /// A new order, from its creation to its certificate.
-async fn order_anew(decision: &Decision, account: &Account, held: &Held, world: &World) -> Result<Obtained, Failure> {
+async fn order_anew(
+    decision: &Decision,
+    account: &Account,
+    held: &Held,
+    context: &Context,
+) -> Result<Obtained, Failure> {
     held.check()?;
     let certificate = &decision.certificate;
     let hosts: Vec<_> = certificate.hosts.iter().cloned().collect();
     let replaces = replaced_by_account(decision, account);
-    let mut order = account.order(&hosts, world.profile.as_deref(), replaces).await?;
+    let mut order = account.order(&hosts, context.profile.as_deref(), replaces).await?;
     if let Some(why) = order.replaces_refused() {
         log::info!(
             "`{}` is ordered without naming what it replaces: {why}",
@@ -172,7 +182,7 @@ async fn order_anew(decision: &Decision, account: &Account, held: &Held, world: 
     let pending = Pending {
         namespace: certificate.secret.namespace.clone(),
         secret: certificate.secret.name.clone(),
-        directory: world.marker(account).directory,
+        directory: context.marker(account).directory,
         account: account.url().to_owned(),
         order: order.url().to_owned(),
         hosts: names,
@@ -183,7 +193,7 @@ async fn order_anew(decision: &Decision, account: &Account, held: &Held, world: 
     // Whoever has the Lease now may have an entry of its own there.
     held.check()?;
     // From here on the authority counts the certificate: a run that dies must leave enough to fetch it (I7).
-    world.site.cluster.write_pending(&world.site.home, &pending).await?;
+    context.site.cluster.write_pending(&context.site.home, &pending).await?;
     held.check()?;
     let chain = order
         .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
@@ -215,8 +225,8 @@ fn certificate_request(key: &KeyPair, names: &[String]) -> Result<Vec<u8>, Failu
 }
 
 /// The certificate is issued and cannot be stored: it stays in the ledger, and the failure says so.
-async fn keep_in_ledger(pending: &Pending, error: &StoreError, world: &World) -> Failure {
-    let kept = match world.site.cluster.write_pending(&world.site.home, pending).await {
+async fn keep_in_ledger(pending: &Pending, error: &StoreError, context: &Context) -> Failure {
+    let kept = match context.site.cluster.write_pending(&context.site.home, pending).await {
         Ok(()) => "it is kept in the ledger".to_owned(),
         Err(error) => format!("its order is kept in the ledger, and it could not be added there: {error}"),
     };

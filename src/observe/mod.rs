@@ -1,5 +1,7 @@
 //! Brings together what a plan is made from: from a cluster and its authority, or from files (I1).
 
+pub mod site;
+
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
@@ -12,7 +14,7 @@ use crate::decide::name::SecretRef;
 use crate::decide::observed::{Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
 use crate::decide::policy::Policy;
-use crate::site::Site;
+use crate::observe::site::Site;
 
 /// Renewal windows that are asked for at the same time.
 const CONCURRENT_WINDOWS: usize = 8;

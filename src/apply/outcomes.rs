@@ -2,14 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::decide::outcome::{Outcome, Outcomes};
 use crate::decide::plan::Decision;
-use crate::decide::report::{Outcome, Outcomes};
 
 /// The outcomes of a run so far.
 #[derive(Debug, Default)]
-pub struct Record(Mutex<Outcomes>);
+pub struct OutcomeLog(Mutex<Outcomes>);
 
-impl Record {
+impl OutcomeLog {
     /// Keeps an outcome, and says so.
     pub fn ended(&self, decision: &Decision, outcome: Outcome) {
         let secret = &decision.certificate.secret;

@@ -7,8 +7,8 @@ use k8s_openapi::api::batch::v1::CronJob;
 use crate::adapters::acme::{AcmeError, Authority, AuthoritySettings};
 use crate::adapters::cluster::{Cluster, ConnectSettings, in_cluster_namespace};
 use crate::cli::{Cli, Inherited, LEAVE_IT, Reach, Settings};
+use crate::decide::cronjob::{CRONJOB, Installation, Kept, keepers_of_variables};
 use crate::decide::directory::ACCOUNT_SECRET;
-use crate::decide::installation::{CRONJOB, Installation, Kept, keepers_of_variables};
 use crate::problem::{self, Wrong};
 
 /// The home namespace where nothing says another.
