@@ -1,0 +1,39 @@
+//! Which namespace a host belongs to (I6).
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::certificate::Certificate;
+use crate::decide::observed::Ingress;
+
+/// Who owns each host: the oldest Ingress that has it in `rules` or `tls`, by creation time, then namespace and name,
+/// the rule by which ingress controllers settle the same conflict (I6).
+pub(super) fn owners<'a>(ingresses: &[&'a Ingress]) -> HashMap<&'a str, &'a Ingress> {
+    let age = |ingress: &Ingress| (ingress.created.unwrap_or(Timestamp::MAX), ingress.name.clone());
+    let mut by_age = ingresses.to_vec();
+    by_age.sort_by_cached_key(|ingress| age(ingress));
+    let mut owners = HashMap::new();
+    for ingress in by_age {
+        let hosts = ingress
+            .rule_hosts
+            .iter()
+            .chain(ingress.tls.iter().flat_map(|tls| &tls.hosts));
+        for host in hosts {
+            owners.entry(host.as_str()).or_insert(ingress);
+        }
+    }
+    owners
+}
+
+pub(super) fn with_claims(mut certificate: Certificate, owners: &HashMap<&str, &Ingress>) -> Certificate {
+    for host in &certificate.hosts {
+        let Some(owner) = owners.get(host.as_str()) else {
+            continue;
+        };
+        if owner.name.namespace != certificate.secret.namespace {
+            certificate.claimed.insert(host.clone(), owner.name.clone());
+        }
+    }
+    certificate
+}

@@ -1,0 +1,82 @@
+//! What an Ingress wants: its annotation opts in, its `spec.tls` names Secrets and hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::certificate::Certificate;
+use super::rejection::{Rejected, Rejection};
+use crate::decide::name::{DnsName, SecretRef};
+use crate::decide::observed::Ingress;
+
+#[derive(PartialEq)]
+pub(super) enum OptIn {
+    Yes,
+    NearMiss(String),
+    No,
+}
+
+pub(super) fn opt_in(ingress: &Ingress, annotation: &str) -> OptIn {
+    let Some(value) = ingress.annotations.get(annotation) else {
+        return OptIn::No;
+    };
+    match value.to_ascii_lowercase().as_str() {
+        "true" => OptIn::Yes,
+        "false" | "0" | "no" | "off" | "" => OptIn::No,
+        _ => OptIn::NearMiss(value.clone()),
+    }
+}
+
+pub(super) fn contribute(
+    ingress: &Ingress,
+    by_secret: &mut BTreeMap<SecretRef, Certificate>,
+    rejected: &mut Vec<Rejected>,
+) {
+    let mut reject = |reason| {
+        rejected.push(Rejected {
+            ingress: ingress.name.clone(),
+            reason,
+            class: ingress.class.clone(),
+            labels: ingress.labels.clone(),
+        });
+    };
+    if ingress.tls.is_empty() {
+        reject(Rejection::NoTls);
+    }
+    for tls in &ingress.tls {
+        let Some(secret) = &tls.secret_name else {
+            reject(Rejection::NoSecretName {
+                hosts: tls.hosts.clone(),
+            });
+            continue;
+        };
+        if tls.hosts.is_empty() {
+            reject(Rejection::NoHosts { secret: secret.clone() });
+            continue;
+        }
+        let secret = SecretRef::new(&ingress.name.namespace, secret);
+        let certificate = by_secret
+            .entry(secret.clone())
+            .or_insert_with(|| Certificate::of(secret));
+        let mut hosts = BTreeSet::new();
+        for host in &tls.hosts {
+            match host.parse::<DnsName>() {
+                Ok(name) => drop(hosts.insert(name)),
+                Err(problem) => drop(certificate.invalid_hosts.insert(host.clone(), problem)),
+            }
+        }
+        certificate.hosts.extend(hosts.iter().cloned());
+        certificate.add(ingress, hosts);
+    }
+}
+
+/// Records an Ingress without the annotation under each certificate whose Secret it names.
+pub(super) fn stand_by(ingress: &Ingress, by_secret: &mut BTreeMap<SecretRef, Certificate>) {
+    for tls in &ingress.tls {
+        let Some(secret) = &tls.secret_name else { continue };
+        let Some(certificate) = by_secret.get_mut(&SecretRef::new(&ingress.name.namespace, secret)) else {
+            continue;
+        };
+        let hosts = tls.hosts.iter().filter_map(|host| host.parse().ok()).collect();
+        certificate.bystanders.push((ingress.name.clone(), hosts));
+        certificate.note_cert_manager(ingress);
+    }
+}
