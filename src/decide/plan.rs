@@ -809,4 +809,46 @@ mod tests {
             .collect();
         assert_eq!(names, [&IngressRef::new("web", "a"), &IngressRef::new("web", "b")]);
     }
+
+    #[test]
+    fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
+        let wanted = || ingress("web", "a").tls("a-tls", &["a.x.example", "b.example"]);
+        let wildcard = || ingress("web", "w").rule("*.x.example").without_annotation();
+        for (what, ingresses, unseen, expected) in [
+            ("all are in sight", vec![wanted()], false, None),
+            (
+                "nobody in sight serves them",
+                vec![wanted()],
+                true,
+                Some("`a.x.example`, `b.example`"),
+            ),
+            (
+                "one is served in sight",
+                vec![wanted(), wildcard()],
+                true,
+                Some("`b.example`"),
+            ),
+            ("both are", vec![wanted().rule("b.example"), wildcard()], true, None),
+        ] {
+            let mut observed = observed(ingresses, Read::Absent);
+            observed.namespaces_unseen = unseen;
+            let plan = plan(&observed, &policy());
+            let [decision] = plan.issue.as_slice() else {
+                panic!("{plan:?}")
+            };
+            let notes = decision.notes.join("\n");
+            let note =
+                expected.map(|hosts| format!("if an Ingress of another namespace serves {hosts} by a wildcard rule"));
+            assert_eq!(
+                note.as_deref().is_some_and(|note| notes.contains(note)),
+                unseen && expected.is_some(),
+                "{what}: {notes}"
+            );
+            assert_eq!(
+                notes.contains("of another namespace"),
+                expected.is_some(),
+                "{what}: {notes}"
+            );
+        }
+    }
 }
