@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::ListParams;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Cluster;
 use super::error::{Cause, ClusterError, cause};
 use super::target::{Target, Verb};
+use super::{Cluster, page};
 
 /// For one call with all its retries: kube repeats what was answered with 429, 503 or 504.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -23,14 +21,6 @@ const RESTARTS_LIMIT: usize = 3;
 
 /// A built request, or why there is none.
 pub(super) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
-
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "K: DeserializeOwned"))]
-struct Page<K> {
-    #[serde(default)]
-    metadata: ListMeta,
-    items: Option<Vec<K>>,
-}
 
 impl Cluster {
     /// Sends a request and returns the body of a good answer.
@@ -58,14 +48,13 @@ impl Cluster {
         request: Built,
     ) -> Result<T, ClusterError> {
         let text = self.call_text(verb, target, request).await?;
-        serde_json::from_str(&text).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            self.error(
-                verb,
-                target,
-                Cause::Other(format!("the answer cannot be read at {place}")),
-            )
-        })
+        serde_json::from_str(&text).map_err(|error| self.unreadable(verb, target, &error))
+    }
+
+    fn unreadable(&self, verb: Verb, target: &Target, error: &serde_json::Error) -> ClusterError {
+        let place = format!("line {} column {}", error.line(), error.column());
+        let cause = Cause::Other(format!("the answer cannot be read at {place}"));
+        self.error(verb, target, cause)
     }
 
     pub(super) fn error(&self, verb: Verb, target: &Target, cause: Cause) -> ClusterError {
@@ -78,7 +67,7 @@ impl Cluster {
         self.call(Verb::Get, target, request).await
     }
 
-    /// Lists a collection page by page; each page becomes what is kept of it before the next one is asked for.
+    /// Lists a collection page by page; each object becomes what is kept of it before the next one is read.
     ///
     /// No `resourceVersion` is sent: the answer is the newest (I2 would be worth little with a stale cache).
     pub(super) async fn list<K: DeserializeOwned, T>(
@@ -101,10 +90,10 @@ impl Cluster {
             } else {
                 target.request().list(&params)
             };
-            match self.call::<Page<K>>(Verb::List, target, request).await {
-                Ok(page) => {
-                    kept.extend(page.items.into_iter().flatten().filter_map(&mut keep));
-                    match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            match self.call_text(Verb::List, target, request).await {
+                Ok(text) => {
+                    let read = page::read(&text, |object| kept.extend(keep(object)));
+                    match read.map_err(|error| self.unreadable(Verb::List, target, &error))? {
                         Some(token) => params.continue_token = Some(token),
                         None => return Ok(kept),
                     }

@@ -15,6 +15,7 @@ mod lease;
 mod ledger;
 #[cfg(test)]
 mod live;
+mod page;
 mod secrets;
 mod solver;
 mod target;
