@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::inspection::{MARKER, Marker};
 use super::name::{ClassName, IngressRef, SecretRef};
-use super::observed::{Ingress, Observed, Read, Secret, Tls};
+use super::observed::{Ingress, Observed, Pairs, Read, Secret, Tls};
 
 /// The time at which every table looks.
 pub fn now() -> Timestamp {
@@ -45,8 +45,8 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         uid: String::new(),
         created: Some(now() - days(1)),
         deleting: false,
-        annotations: BTreeMap::from([("kubernetes.io/tls-acme".into(), "true".into())]),
-        labels: BTreeMap::new(),
+        annotations: Pairs::from_iter([("kubernetes.io/tls-acme".into(), "true".into())]),
+        labels: Pairs::new(),
         class: ClassName::Spec("contour".into()),
         tls: Vec::new(),
         rule_hosts: Vec::new(),

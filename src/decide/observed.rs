@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
+use litemap::LiteMap;
 
 use super::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
@@ -113,6 +114,9 @@ pub struct RenewalWindow {
     pub end: Timestamp,
 }
 
+/// Labels or annotations. Most objects have few, for which a map of nodes is ten times as large.
+pub type Pairs = LiteMap<String, String>;
+
 /// What a plan needs to know of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingress {
@@ -125,9 +129,9 @@ pub struct Ingress {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
     /// Its annotations, without kubectl's copy of the object.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Pairs,
     /// Which controller serves it.
     pub class: ClassName,
     /// `spec.tls`.
@@ -154,7 +158,7 @@ pub struct RetiredIngress {
     /// Its `apiVersion`.
     pub version: String,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
     /// Which controller serves it.
     pub class: ClassName,
 }
@@ -193,7 +197,7 @@ impl From<networking::Ingress> for Ingress {
             uid: metadata.uid.unwrap_or_default(),
             created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
-            labels: metadata.labels.unwrap_or_default(),
+            labels: metadata.labels.unwrap_or_default().into_iter().collect(),
             class,
             annotations,
             tls: spec
@@ -260,7 +264,7 @@ pub struct Secret {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its annotations, without kubectl's copy of the object.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Pairs,
     /// What its data amounts to.
     pub inspection: Inspection,
 }
@@ -327,10 +331,10 @@ impl From<core::Secret> for Secret {
 
 /// All but the copy of the whole object that `kubectl apply` leaves: most of what would be kept of an Ingress, and of a
 /// Secret the key.
-fn own_annotations(annotations: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
+fn own_annotations(annotations: Option<BTreeMap<String, String>>) -> Pairs {
     let mut annotations = annotations.unwrap_or_default();
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    annotations
+    annotations.into_iter().collect()
 }
 
 /// The lengths are part of the digest, so that no byte can move from one value to the other unseen.
@@ -422,6 +426,9 @@ mod tests {
         assert!(!format!("{secret:?}").contains("PRIVATE"), "{secret:?}");
         let ingress: networking::Ingress = serde_json::from_value(object).expect("an Ingress");
         assert_eq!(Ingress::from(ingress).annotations, secret.annotations);
-        assert_eq!(secret.annotations["kubernetes.io/tls-acme"], "true");
+        assert_eq!(
+            secret.annotations.get("kubernetes.io/tls-acme").map(String::as_str),
+            Some("true")
+        );
     }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
+use super::desired::ISSUER_ANNOTATIONS;
 use super::directory::Directory;
+use super::observed::Ingress;
+use super::route::CONTROLLERS;
 use super::selection::Selection;
 
 /// The opt-in annotation, unless a setting says another.
@@ -31,6 +34,22 @@ pub struct Policy {
     pub selection: Selection,
     /// Whether what is selected is due in any case.
     pub force: bool,
+}
+
+impl Policy {
+    /// Takes away what no decision by this policy asks for: of what people write into annotations and labels, nearly all.
+    pub fn strip(&self, ingress: &mut Ingress) {
+        let of_controllers = CONTROLLERS
+            .iter()
+            .flat_map(|row| row.hosts.aliases.iter().chain(&row.hosts.www));
+        let asked: Vec<&str> = of_controllers.chain(ISSUER_ANNOTATIONS).copied().collect();
+        ingress
+            .annotations
+            .retain(|name, _| *name == self.annotation || asked.contains(&name.as_str()));
+        if self.selection.labels.is_empty() {
+            ingress.labels.clear();
+        }
+    }
 }
 
 impl Default for Policy {
@@ -68,6 +87,44 @@ impl SharedHosts {
             Self::None => false,
             Self::Listed(hosts) => hosts.contains(host),
             Self::All => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{ingress, observed};
+    use super::super::observed::Read;
+    use super::super::plan::plan;
+    use super::*;
+
+    #[test]
+    fn what_no_decision_asks_for_is_not_kept_and_changes_none() {
+        let mut chatty = ingress("web", "a")
+            .tls("a-tls", &["a.example"])
+            .annotated("example.com/description", "a long story")
+            .annotated("cert-manager.io/issuer", "i")
+            .annotated("nginx.ingress.kubernetes.io/server-alias", "b.example");
+        chatty.labels.insert("app".into(), "shop".into());
+        let by_label = Policy {
+            selection: Selection {
+                labels: "app=shop".parse().expect("a selector"),
+                ..Selection::default()
+            },
+            ..Policy::default()
+        };
+        for policy in [Policy::default(), by_label] {
+            let mut stripped = chatty.clone();
+            policy.strip(&mut stripped);
+            assert_eq!(stripped.annotations.len(), 3, "{stripped:?}");
+            let decided = |ingress| {
+                let plan = plan(&observed(vec![ingress], Read::Absent), &policy);
+                let decisions = plan.decisions().into_iter();
+                decisions
+                    .map(|(verdict, decision)| (verdict, decision.message.clone()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(decided(stripped), decided(chatty.clone()));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Which certificates a run is about: namespaces, labels, names and classes. Pure choice; unions and claims do not look here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use super::desired::{Certificate, Rejected};
+use super::observed::Pairs;
 
 /// What is selected. An empty set selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl LabelSelector {
     }
 
     /// Whether labels meet all requirements. As in Kubernetes, `!=` and `notin` hold for a label that is not there.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &Pairs) -> bool {
         self.0.iter().all(|requirement| match requirement {
             Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
             Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
@@ -204,9 +205,10 @@ mod tests {
 
     #[test]
     fn selectors_match_as_kubectls_do() {
-        let labels: BTreeMap<String, String> = [("app", "web"), ("tier.example/name", "front"), ("empty", "")]
+        let labels: Pairs = [("app", "web"), ("tier.example/name", "front"), ("empty", "")]
             .map(|(k, v)| (k.into(), v.into()))
-            .into();
+            .into_iter()
+            .collect();
         for (selector, expected) in [
             ("", true),
             ("app=web", true),

@@ -85,9 +85,12 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
 /// be more.
 async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Ingress>, bool), ClusterError> {
     let namespaces = &policy.selection.namespaces;
-    match cluster.list_ingresses(&Scope::AllNamespaces).await {
+    let strip = |ingress: &mut Ingress| policy.strip(ingress);
+    match cluster.list_ingresses(&Scope::AllNamespaces, strip).await {
         Err(error) if error.is_forbidden() && !namespaces.is_empty() => {
-            let some = cluster.list_ingresses(&Scope::Namespaces(namespaces.clone())).await?;
+            let some = cluster
+                .list_ingresses(&Scope::Namespaces(namespaces.clone()), strip)
+                .await?;
             Ok((some, true))
         }
         listed => Ok((listed?, false)),

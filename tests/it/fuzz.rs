@@ -441,7 +441,7 @@ fn line(input: &Input) -> bool {
     let selector = text.parse::<LabelSelector>();
     if let Ok(selector) = &selector {
         let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
-        assert!(!selector.is_empty() || selector.matches(&labels));
+        assert!(!selector.is_empty() || selector.matches(&labels.into_iter().collect()));
     }
     let directory = text.parse::<Directory>();
     if let Ok(directory) = &directory {

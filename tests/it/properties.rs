@@ -122,7 +122,7 @@ fn ingress() -> impl Strategy<Value = Ingress> {
                 created,
                 deleting,
                 labels: labels.into_iter().map(|app| ("app".into(), app.into())).collect(),
-                annotations,
+                annotations: annotations.into_iter().collect(),
                 class,
                 tls,
                 rule_hosts,
@@ -285,7 +285,7 @@ prop_compose! {
         observed.retired = (0..retired).map(|number| RetiredIngress {
             name: IngressRef::new("web", format!("r{number}")),
             version: "extensions/v1beta1".into(),
-            labels: BTreeMap::new(),
+            labels: Default::default(),
             class: ClassName::Default,
         }).collect();
         observed.secrets = all_secrets().into_iter().zip(reads).collect();
@@ -401,7 +401,7 @@ fn stored(decision: &Decision, directory: &str, issuer: &str, lifetime: SignedDu
         ),
         ..Default::default()
     };
-    object.metadata.annotations = Some(annotations);
+    object.metadata.annotations = Some(annotations.into_iter().collect());
     object.into()
 }
 

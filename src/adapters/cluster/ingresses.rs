@@ -21,9 +21,17 @@ pub enum Scope {
 }
 
 impl Cluster {
-    /// Every Ingress in scope, annotated or not.
-    pub async fn list_ingresses(&self, scope: &Scope) -> Result<Vec<Ingress>, ClusterError> {
-        let keep = |object: networking::Ingress| Some(Ingress::from(object));
+    /// Every Ingress in scope, annotated or not. `strip` takes away at once what is not to be kept of it.
+    pub async fn list_ingresses(
+        &self,
+        scope: &Scope,
+        strip: impl Fn(&mut Ingress),
+    ) -> Result<Vec<Ingress>, ClusterError> {
+        let keep = |object: networking::Ingress| {
+            let mut ingress = Ingress::from(object);
+            strip(&mut ingress);
+            Some(ingress)
+        };
         match scope {
             Scope::AllNamespaces => {
                 let target = Target::of::<networking::Ingress>(None, None);
@@ -87,7 +95,10 @@ mod tests {
                 json!({"metadata": {"continue": ""}, "items": [ingress("a", "2")]}),
             ),
         ]);
-        let ingresses = cluster.list_ingresses(&Scope::AllNamespaces).await.expect("a list");
+        let ingresses = cluster
+            .list_ingresses(&Scope::AllNamespaces, |_| {})
+            .await
+            .expect("a list");
         let names: Vec<String> = ingresses.iter().map(|ingress| ingress.name.to_string()).collect();
         assert_eq!(names, ["a/1", "a/2"]);
         server.finish().await;
@@ -111,7 +122,10 @@ mod tests {
                 json!({"metadata": {}, "items": [ingress("a", "1"), ingress("b", "1")]}),
             ),
         ]);
-        let ingresses = cluster.list_ingresses(&Scope::AllNamespaces).await.expect("a list");
+        let ingresses = cluster
+            .list_ingresses(&Scope::AllNamespaces, |_| {})
+            .await
+            .expect("a list");
         assert_eq!(ingresses.len(), 2);
         server.finish().await;
     }
@@ -130,7 +144,7 @@ mod tests {
             Reply::new("GET", &path("b"), 403, status(403, "Forbidden", denied)),
         ]);
         let scope = Scope::Namespaces(["b".to_owned(), "a".to_owned()].into());
-        let error = cluster.list_ingresses(&scope).await.expect_err("no list");
+        let error = cluster.list_ingresses(&scope, |_| {}).await.expect_err("no list");
         assert!(error.is_forbidden());
         assert_eq!(error.to_string(), format!("could not list Ingresses in `b`: {denied}"));
         server.finish().await;

@@ -358,7 +358,7 @@ async fn who_may_not_is_told_which_right_is_missing() {
     config.auth_info.impersonate = Some("nobody".into());
     let nobody = Cluster::new(kube::Client::try_from(config.clone()).expect("a client"));
     let error = nobody
-        .list_ingresses(&Scope::AllNamespaces)
+        .list_ingresses(&Scope::AllNamespaces, |_| {})
         .await
         .expect_err("no right");
     assert!(error.is_forbidden() && !error.is_refused_by_admission(), "{error}");
@@ -368,7 +368,7 @@ async fn who_may_not_is_told_which_right_is_missing() {
     println!("{error}\nhint: {}", error.hint().expect("a hint"));
 
     live.cluster
-        .list_ingresses(&Scope::AllNamespaces)
+        .list_ingresses(&Scope::AllNamespaces, |_| {})
         .await
         .expect("a list");
     live.cluster.list_classes().await.expect("a list");

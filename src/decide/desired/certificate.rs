@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef, SecretRef};
-use crate::decide::observed::Ingress;
+use crate::decide::observed::{Ingress, Pairs};
+
+/// By these annotations cert-manager knows an Ingress that it looks after.
+pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
 
 /// A certificate that somebody wants: the union of what all annotated Ingresses of its namespace ask of its Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct Contribution {
     /// The hosts.
     pub hosts: BTreeSet<DnsName>,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
     /// What a controller wrote into its status.
     pub addresses: Vec<String>,
 }
@@ -74,14 +77,12 @@ impl Certificate {
     }
 
     pub(super) fn note_cert_manager(&mut self, ingress: &Ingress) {
-        let annotation = ["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"]
-            .into_iter()
-            .find(|annotation| {
-                ingress
-                    .annotations
-                    .get(*annotation)
-                    .is_some_and(|value| !value.is_empty())
-            });
+        let annotation = ISSUER_ANNOTATIONS.iter().copied().find(|annotation| {
+            ingress
+                .annotations
+                .get(*annotation)
+                .is_some_and(|value| !value.is_empty())
+        });
         if let Some(annotation) = annotation {
             self.cert_manager.get_or_insert((ingress.name.clone(), annotation));
         }

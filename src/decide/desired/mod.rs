@@ -7,7 +7,7 @@ mod rejection;
 
 use std::collections::BTreeMap;
 
-pub use certificate::{Certificate, Contribution};
+pub use certificate::{Certificate, Contribution, ISSUER_ANNOTATIONS};
 pub use rejection::{Rejected, Rejection};
 
 use claims::{owners, with_claims};

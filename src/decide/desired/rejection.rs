@@ -1,9 +1,7 @@
 //! Annotated Ingresses, or parts of them, that have no Secret to key them by.
 
-use std::collections::BTreeMap;
-
 use crate::decide::name::{ClassName, IngressRef};
-use crate::decide::observed::RetiredIngress;
+use crate::decide::observed::{Pairs, RetiredIngress};
 
 /// An annotated Ingress that cannot get what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +13,7 @@ pub struct Rejected {
     /// Its class.
     pub class: ClassName,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
 }
 
 impl From<&RetiredIngress> for Rejected {
