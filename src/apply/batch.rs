@@ -103,7 +103,7 @@ impl Batch<'_> {
 
     /// Asks as the authority will, where there is still something to ask for.
     async fn probe(&self, decision: &Decision, prober: &Prober, turns: &Semaphore) -> Result<(), Failure> {
-        match order::is_issued(decision, self.account) {
+        match order::is_issued(decision) {
             true => Ok(()),
             false => probe(prober, turns, &decision.certificate).await,
         }

@@ -49,10 +49,7 @@ impl Context {
             stop,
             challenge: settings.challenge.clone(),
             directory: settings.policy.directory.clone(),
-            profile: settings
-                .authority
-                .as_ref()
-                .and_then(|authority| authority.profile.clone()),
+            profile: settings.policy.profile.clone(),
         })
     }
 

@@ -86,12 +86,13 @@ impl Obtained {
 }
 
 /// Whether an earlier run left the certificate itself: it need only be stored.
-pub fn is_issued(decision: &Decision, account: &Account) -> bool {
-    issued(decision, account).is_some()
+pub fn is_issued(decision: &Decision) -> bool {
+    issued(decision).is_some()
 }
 
-fn issued(decision: &Decision, account: &Account) -> Option<Obtained> {
-    let pending = left(decision, account)?;
+/// A certificate needs no account any more: it may be one that the CA has lost.
+fn issued(decision: &Decision) -> Option<Obtained> {
+    let pending = decision.pending.clone()?;
     let chain = pending.certificate.clone()?;
     Obtained::new(pending, chain).ok().filter(|it| it.is_news_to(decision))
 }
@@ -104,7 +105,7 @@ fn left(decision: &Decision, account: &Account) -> Option<Pending> {
 /// The certificate that an earlier run left, or one by the order that it left (I7); nothing where no certificate can come of
 /// that any more, so that nothing is lost by a new one. As long as one may, its key is kept.
 async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Result<Option<Obtained>, Failure> {
-    if let Some(issued) = issued(decision, account) {
+    if let Some(issued) = issued(decision) {
         return Ok(Some(issued));
     }
     let Some(pending) = left(decision, account) else {
@@ -186,6 +187,7 @@ async fn order_anew(
         account: account.url().to_owned(),
         order: order.url().to_owned(),
         hosts: names,
+        profile: Some(context.profile.clone().unwrap_or_default()),
         key: PrivateKeyPem(key.serialize_pem()),
         certificate: None,
         at: Timestamp::now(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
 
-use crate::adapters::acme::Account;
+use crate::adapters::acme::{Account, KnownAccount};
 use crate::adapters::cluster::{Held, TlsContent};
 use crate::apply::context::Context;
 use crate::apply::outcomes::OutcomeLog;
@@ -109,33 +109,35 @@ async fn forget(plan: &Plan, held: &Held, site: &Site) -> anyhow::Result<()> {
 }
 
 /// The stored account of this directory, or a new one. A failed read is no reason to make another.
+///
+/// The key is stored before it is registered: whatever kills a run in between, the next one registers the same key, and gets
+/// the same account.
 async fn open_account(context: &Context) -> anyhow::Result<Account> {
     let (Some(Ok(authority)), Some(directory)) = (&context.site.authority, &context.directory) else {
         anyhow::bail!("there is no directory to order from");
     };
-    match context.site.cluster.read_account(&context.site.home, directory).await {
-        Read::Found(credentials) => Ok(authority.open(&credentials).await?),
+    let (cluster, home) = (&context.site.cluster, &context.site.home);
+    let stored = match cluster.read_account(home, directory).await {
+        Read::Found(stored) => stored,
         Read::Absent => {
-            // A key that is registered and then dropped is an account lost, and an external one's key may be good for one.
-            if context.stop.is_requested() {
-                anyhow::bail!("stopped before an account was registered");
-            }
-            context
-                .site
-                .cluster
-                .rehearse_account(&context.site.home, directory)
-                .await?;
-            let (account, credentials) = authority.register().await?;
-            context
-                .site
-                .cluster
-                .store_account(&context.site.home, directory, credentials)
-                .await?;
-            log::info!("registered the account `{}`", account.url());
-            Ok(account)
+            let key = authority.new_account_key()?;
+            cluster.store_account(home, directory, key.clone()).await?;
+            key
         }
-        Read::Unknown(unread) => Err(unread.into()),
+        Read::Unknown(unread) => return Err(unread.into()),
+    };
+    let KnownAccount { account, store, lost } = authority.account(&stored).await?;
+    if let Some(store) = store {
+        cluster.store_account(home, directory, store).await?;
+        match lost {
+            None => log::info!("registered the account `{}`", account.url()),
+            Some(lost) => log::warn!(
+                "the CA does not know the account `{lost}` any more: registered its key again, as the account `{}`",
+                account.url()
+            ),
+        }
     }
+    Ok(account)
 }
 
 /// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.

@@ -162,6 +162,7 @@ impl RunArgs {
                 "`--advertise-address` is where this process answers, and `--solver pod` lets another: leave one of them away"
             );
         }
+        let profile = self.authority.profile.clone();
         Ok(Settings {
             follow_the_cronjob: !self.source.no_cronjob && self.challenge.pod_controller_uid.is_none(),
             action: match self.dry_run {
@@ -179,6 +180,7 @@ impl RunArgs {
             authority: self.authority.into_settings(inherited)?,
             policy: Policy {
                 force: self.force,
+                profile,
                 ..self.decision.into_policy(directory, selection)
             },
             challenge: self.challenge.into_settings(private, &inherited.template),
@@ -195,13 +197,17 @@ impl ExplainArgs {
             names: BTreeSet::from([self.name]),
             ..Selection::default()
         };
+        let profile = self.authority.profile.clone();
         Ok(Settings {
             action: Action::Explain,
             follow_the_cronjob: !self.source.no_cronjob,
             source: self.source.files(),
             at: self.source.at,
             authority: self.authority.into_settings(inherited)?,
-            policy: self.decision.into_policy(directory, selection),
+            policy: Policy {
+                profile,
+                ..self.decision.into_policy(directory, selection)
+            },
             ..Settings::clean(self.cluster)
         })
     }
@@ -266,6 +272,7 @@ impl DecisionArgs {
             .collect();
         Policy {
             directory,
+            profile: None,
             annotation: self.annotation,
             minimum_validity: self.minimum_validity,
             shared_hosts: match hosts {

@@ -9,6 +9,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::digest::digest;
 use super::directory::Directory;
 use super::name::{DnsName, SecretRef};
 
@@ -23,6 +24,13 @@ const USEFUL_FOR: SignedDuration = SignedDuration::from_hours(48);
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PrivateKeyPem(pub String);
+
+impl PrivateKeyPem {
+    /// SHA-256, as [`SecretVersion`](super::observed::SecretVersion) has it of a Secret's key.
+    pub fn digest(&self) -> Vec<u8> {
+        digest(&[self.0.as_bytes()])
+    }
+}
 
 impl fmt::Debug for PrivateKeyPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +54,9 @@ pub struct Pending {
     pub order: String,
     /// The names that were ordered, sorted.
     pub hosts: Vec<String>,
+    /// The profile that was ordered, empty for none; nothing in entries of version 0.1.0, which did not say it.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// The key that the CSR is made with.
     pub key: PrivateKeyPem,
     /// The chain in PEM, once there is one that could not be stored.
@@ -56,7 +67,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn is_over(&self, now: Timestamp) -> bool {
+    /// Whether it is too old to be taken up.
+    pub fn is_over(&self, now: Timestamp) -> bool {
         now.duration_since(self.at) >= USEFUL_FOR
     }
 
@@ -76,28 +88,25 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The order to take up for a certificate, instead of making another: of the same hosts, at the same directory, and not
-    /// too old.
+    /// The order to take up for a certificate, instead of making another: of the same hosts and profile, at the same
+    /// directory, and not too old.
     pub fn order_for(
         &self,
         secret: &SecretRef,
         hosts: &BTreeSet<DnsName>,
         directory: &Directory,
+        profile: Option<&str>,
         now: Timestamp,
     ) -> Option<&Pending> {
         let same_hosts = |pending: &Pending| hosts.iter().map(ToString::to_string).eq(pending.hosts.iter().cloned());
+        let same_profile = |ordered: &str| ordered == profile.unwrap_or_default();
         self.pending.iter().find(|pending| {
             pending.secret() == *secret
                 && pending.directory == directory.url()
+                && pending.profile.as_deref().is_none_or(same_profile)
                 && !pending.is_over(now)
                 && same_hosts(pending)
         })
-    }
-
-    /// The certificates whose entries are of no use to anybody any more.
-    pub fn over(&self, now: Timestamp) -> Vec<SecretRef> {
-        let over = self.pending.iter().filter(|pending| pending.is_over(now));
-        over.map(Pending::secret).collect()
     }
 
     /// The data key of a certificate's pending order.
@@ -146,6 +155,7 @@ mod tests {
             account: "https://ca.example/acct/1".into(),
             order: "https://ca.example/order/1".into(),
             hosts: vec!["a.example".into()],
+            profile: Some(String::new()),
             key: PrivateKeyPem("-----BEGIN PRIVATE KEY-----".into()),
             certificate: None,
             at: Timestamp::UNIX_EPOCH,
@@ -171,35 +181,131 @@ mod tests {
 
     #[test]
     fn an_order_is_taken_up_for_what_it_was_made_for_and_not_for_ever() {
-        let ledger = Ledger {
-            pending: vec![pending()],
-            ..Ledger::default()
-        };
-        let (secret, other) = (SecretRef::new("web", "a-tls"), SecretRef::new("shop", "a-tls"));
         let (directory, elsewhere) = ("https://ca.example/dir", "https://other.example/dir");
         let (soon, late) = (SignedDuration::from_hours(47), SignedDuration::from_hours(48));
-        for (what, secret, hosts, directory, after, expected) in [
-            ("the same", &secret, &["a.example"] as &[&str], directory, soon, true),
-            ("another Secret (I5)", &other, &["a.example"], directory, soon, false),
+        let short = Some("shortlived");
+        for (what, namespace, hosts, directory, (ordered, profile), after, expected) in [
             (
-                "more hosts",
-                &secret,
-                &["a.example", "b.example"],
+                "the same",
+                "web",
+                &["a.example"] as &[&str],
                 directory,
+                (Some(""), None),
+                soon,
+                true,
+            ),
+            (
+                "another Secret (I5)",
+                "shop",
+                &["a.example"],
+                directory,
+                (Some(""), None),
                 soon,
                 false,
             ),
-            ("another host", &secret, &["b.example"], directory, soon, false),
-            ("another directory", &secret, &["a.example"], elsewhere, soon, false),
-            ("too old", &secret, &["a.example"], directory, late, false),
+            (
+                "more hosts",
+                "web",
+                &["a.example", "b.example"],
+                directory,
+                (Some(""), None),
+                soon,
+                false,
+            ),
+            (
+                "another host",
+                "web",
+                &["b.example"],
+                directory,
+                (Some(""), None),
+                soon,
+                false,
+            ),
+            (
+                "another directory",
+                "web",
+                &["a.example"],
+                elsewhere,
+                (Some(""), None),
+                soon,
+                false,
+            ),
+            (
+                "too old",
+                "web",
+                &["a.example"],
+                directory,
+                (Some(""), None),
+                late,
+                false,
+            ),
+            (
+                "the same profile",
+                "web",
+                &["a.example"],
+                directory,
+                (short, short),
+                soon,
+                true,
+            ),
+            (
+                "another profile",
+                "web",
+                &["a.example"],
+                directory,
+                (short, None),
+                soon,
+                false,
+            ),
+            (
+                "a profile where there was none",
+                "web",
+                &["a.example"],
+                directory,
+                (Some(""), short),
+                soon,
+                false,
+            ),
+            (
+                "an entry of 0.1.0",
+                "web",
+                &["a.example"],
+                directory,
+                (None, short),
+                soon,
+                true,
+            ),
         ] {
+            let secret = SecretRef::new(namespace, "a-tls");
             let hosts = hosts.iter().map(|host| host.parse().expect("a name")).collect();
             let directory = directory.parse().expect("a directory");
-            let found = ledger.order_for(secret, &hosts, &directory, Timestamp::UNIX_EPOCH + after);
+            let ledger = Ledger {
+                pending: vec![Pending {
+                    profile: ordered.map(str::to_owned),
+                    ..pending()
+                }],
+                ..Ledger::default()
+            };
+            let found = ledger.order_for(&secret, &hosts, &directory, profile, Timestamp::UNIX_EPOCH + after);
             assert_eq!(found.is_some(), expected, "{what}");
         }
-        assert_eq!(ledger.over(Timestamp::UNIX_EPOCH + soon), []);
-        assert_eq!(ledger.over(Timestamp::UNIX_EPOCH + late), [secret]);
+        assert!(!pending().is_over(Timestamp::UNIX_EPOCH + soon));
+        assert!(pending().is_over(Timestamp::UNIX_EPOCH + late));
+    }
+
+    #[test]
+    fn an_entry_of_version_0_1_0_is_read() {
+        let mut entry = serde_json::to_value(pending()).expect("JSON");
+        entry.as_object_mut().expect("an object").remove("profile");
+        let text = entry.to_string();
+        let ledger = Ledger::from_data([("pending.web.a-tls", text.as_bytes())]);
+        assert_eq!(
+            ledger.pending,
+            [Pending {
+                profile: None,
+                ..pending()
+            }]
+        );
     }
 
     #[test]

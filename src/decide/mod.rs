@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod cronjob;
 pub mod desired;
+mod digest;
 pub mod directory;
 #[cfg(test)]
 pub(crate) mod fixtures;

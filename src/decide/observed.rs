@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 use litemap::LiteMap;
 
+use super::digest::digest;
 use super::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
@@ -297,6 +298,8 @@ pub struct SecretVersion {
     pub marker: Option<String>,
     /// SHA-256 over `tls.crt` and `tls.key`.
     pub data_digest: Vec<u8>,
+    /// SHA-256 over `tls.key`: by it an entry of the ledger is known whose certificate is stored.
+    pub key_digest: Vec<u8>,
 }
 
 impl SecretVersion {
@@ -319,7 +322,8 @@ impl From<core::Secret> for Secret {
                 uid: metadata.uid.unwrap_or_default(),
                 type_: object.type_.unwrap_or_else(|| "Opaque".into()),
                 marker: annotations.get(MARKER).cloned(),
-                data_digest: digest(certificate, key),
+                data_digest: digest(&[certificate, key]),
+                key_digest: digest(&[key]),
             },
             immutable: object.immutable.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -335,16 +339,6 @@ fn own_annotations(annotations: Option<BTreeMap<String, String>>) -> Pairs {
     let mut annotations = annotations.unwrap_or_default();
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     annotations.into_iter().collect()
-}
-
-/// The lengths are part of the digest, so that no byte can move from one value to the other unseen.
-fn digest(certificate: &[u8], key: &[u8]) -> Vec<u8> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in [certificate, key] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    context.finish().as_ref().to_vec()
 }
 
 /// What is needed of an IngressClass.

@@ -129,7 +129,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         sweep: Vec::new(),
         awaited: None,
         classes: classes(observed).to_vec(),
-        forget: ledger.map(|ledger| ledger.over(observed.now)).unwrap_or_default(),
+        forget: ledger.map(|ledger| forgettable(ledger, observed)).unwrap_or_default(),
         ledger_unread: match &observed.ledger {
             Read::Unknown(unread) => Some(unread.clone()),
             Read::Found(_) | Read::Absent => None,
@@ -337,10 +337,26 @@ fn replaces(subject: &Subject<'_>) -> Option<CertificateId> {
 }
 
 fn pending<'a>(subject: &Subject<'a>) -> Option<&'a Pending> {
+    let ledger = subject.observed.ledger.found()?;
+    let to_be_stored = |pending: &&Pending| !is_stored(pending, subject.observed);
     let Certificate { secret, hosts, .. } = subject.certificate;
     let directory = subject.policy.directory.as_ref()?;
-    let ledger = subject.observed.ledger.found()?;
-    ledger.order_for(secret, hosts, directory, subject.observed.now)
+    let profile = subject.policy.profile.as_deref();
+    ledger
+        .order_for(secret, hosts, directory, profile, subject.observed.now)
+        .filter(to_be_stored)
+}
+
+/// The certificates whose entries in the ledger are of no use any more.
+fn forgettable(ledger: &Ledger, observed: &Observed) -> Vec<SecretRef> {
+    let useless = |pending: &&Pending| pending.is_over(observed.now) || is_stored(pending, observed);
+    ledger.pending.iter().filter(useless).map(Pending::secret).collect()
+}
+
+/// Whether the entry's certificate is stored: its run was killed before it could forget it.
+fn is_stored(pending: &Pending, observed: &Observed) -> bool {
+    let read = observed.secrets.get(&pending.secret()).and_then(Read::found);
+    read.is_some_and(|secret| secret.facts().is_some() && secret.version.key_digest == pending.key.digest())
 }
 
 fn valid(subject: &Subject<'_>) -> String {
@@ -382,14 +398,16 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
     notes
 }
 
-/// The Secrets that a set of Ingresses asks for: what an observation must read.
+/// The Secrets that Ingresses and the ledger ask for: what an observation must read.
 pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
     let wanted = desired(&observed.ingresses, &policy.annotation).certificates;
-    wanted
+    let wanted = wanted
         .into_iter()
         .filter(|certificate| policy.selection.selects(certificate))
-        .map(|certificate| certificate.secret)
-        .collect()
+        .map(|certificate| certificate.secret);
+    // Of an entry in the ledger it must be known whether its certificate is stored, whoever wants it today.
+    let pending = observed.ledger.found().into_iter().flat_map(|ledger| &ledger.pending);
+    wanted.chain(pending.map(Pending::secret)).collect()
 }
 
 /// The certificates whose authority may have a suggestion (RFC 9773): ours, of this directory.
@@ -415,6 +433,7 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{self, certificate, ingress, now, observed, secret};
+    use super::super::ledger::PrivateKeyPem;
     use super::super::name::IngressRef;
     use super::super::observed::{Ingress, LeftoverKind, RenewalWindow};
     use super::super::policy::TLS_ACME;
@@ -849,6 +868,62 @@ mod tests {
                 expected.is_some(),
                 "{what}: {notes}"
             );
+        }
+    }
+
+    #[test]
+    fn an_entry_of_the_ledger_goes_once_its_certificate_is_stored() {
+        let (stored, other) = (with_days_left(60), with_days_left(60));
+        let entry = |key: &str, hours_ago: i64| Pending {
+            namespace: "web".into(),
+            secret: "a-tls".into(),
+            directory: DIRECTORY.into(),
+            account: "https://ca.example/acct/1".into(),
+            order: "https://ca.example/order/1".into(),
+            hosts: vec!["a.example".into(), "b.example".into()],
+            profile: None,
+            key: PrivateKeyPem(key.to_owned()),
+            certificate: None,
+            at: now() - SignedDuration::from_hours(hours_ago),
+        };
+        let found = |pair: &(String, String)| Read::Found(secret(pair, Some(DIRECTORY)));
+        let broken = (String::new(), stored.1.clone());
+        for (what, read, hours_ago, wanted, expected) in [
+            ("its certificate is stored", found(&stored), 1, true, true),
+            (
+                "stored, and no Ingress wants it any more",
+                found(&stored),
+                1,
+                false,
+                true,
+            ),
+            ("the Secret has another", found(&other), 1, true, false),
+            (
+                "the Secret has its key and no certificate",
+                found(&broken),
+                1,
+                true,
+                false,
+            ),
+            ("no Secret", Read::Absent, 1, true, false),
+            ("a read that failed", Read::Unknown("timed out".into()), 1, true, false),
+            ("too old", Read::Absent, 48, true, true),
+        ] {
+            let mut observed = observed(if wanted { vec![web()] } else { vec![] }, read);
+            let pending = vec![entry(&stored.1, hours_ago)];
+            observed.ledger = Read::Found(Ledger {
+                pending,
+                ..Ledger::default()
+            });
+            assert!(
+                secrets_wanted(&observed, &policy()).contains(&SecretRef::new("web", "a-tls")),
+                "{what}"
+            );
+            let plan = plan(&observed, &policy());
+            assert_eq!(plan.forget.len(), usize::from(expected), "{what}");
+            assert_eq!(plan.is_idle(), plan.issue.is_empty() && !expected, "{what}");
+            let taken_up = plan.issue.iter().any(|decision| decision.pending.is_some());
+            assert!(!(taken_up && expected), "{what}: what is forgotten is not taken up");
         }
     }
 }

@@ -18,6 +18,8 @@ pub const TLS_ACME: &str = "kubernetes.io/tls-acme";
 pub struct Policy {
     /// The authority; without one the checks that need it are skipped.
     pub directory: Option<Directory>,
+    /// The profile of every order; none leaves the choice to the CA.
+    pub profile: Option<String>,
     /// The annotation that opts an Ingress in.
     pub annotation: String,
     /// Renew with less left than this, instead of a share of the lifetime.
@@ -56,6 +58,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             directory: None,
+            profile: None,
             annotation: TLS_ACME.into(),
             minimum_validity: None,
             shared_hosts: SharedHosts::default(),

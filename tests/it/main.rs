@@ -8,6 +8,7 @@ mod cli;
 mod cronjob;
 mod end_to_end;
 mod fuzz;
+mod kills;
 mod laptop;
 mod manifests;
 mod memory;

@@ -200,6 +200,7 @@ fn secret() -> impl Strategy<Value = Secret> {
                 type_: if opaque { "Opaque" } else { "kubernetes.io/tls" }.into(),
                 marker: marker.clone(),
                 data_digest: Vec::new(),
+                key_digest: Vec::new(),
             };
             let marker = marker.map(|marker| (MARKER.to_owned(), marker));
             let annotation = annotation.map(|name| (name.to_owned(), "true".to_owned()));

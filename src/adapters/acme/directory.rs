@@ -14,6 +14,10 @@ use super::http::Answer;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DirectoryFacts {
+    /// Where nonces are (RFC 8555 section 7.2).
+    pub(super) new_nonce: String,
+    /// Where accounts are made and found (RFC 8555 section 7.3).
+    pub(super) new_account: String,
     /// Where renewal information is (RFC 9773 section 4).
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
@@ -131,7 +135,12 @@ mod tests {
         assert!(facts.meta.external_account_required);
         assert_eq!(facts.meta.profiles.keys().collect::<Vec<_>>(), ["a", "b"]);
         let least = read(answer(200, &format!("{{{URLS}}}"))).expect("a directory");
-        assert_eq!(least, DirectoryFacts::default());
+        let expected = DirectoryFacts {
+            new_nonce: "https://c/n".into(),
+            new_account: "https://c/a".into(),
+            ..DirectoryFacts::default()
+        };
+        assert_eq!(least, expected);
     }
 
     #[test]

@@ -202,6 +202,11 @@ impl AcmeError {
         }
     }
 
+    /// Whether the CA knows no account of the key (RFC 8555 section 6.7).
+    pub(super) fn is_account_unknown(&self) -> bool {
+        matches!(&self.0.cause, Cause::Problem(problem) if problem.kind == "accountDoesNotExist")
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         let words = match &self.0.cause {

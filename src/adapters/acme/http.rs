@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -138,8 +138,33 @@ impl Http {
     /// Asks for a document that needs no signature: the directory, renewal information.
     pub(super) async fn get(&self, url: &str) -> Result<Answer, Cause> {
         let request = Request::builder().uri(url).body(Body::default());
-        let request = request.map_err(|error| Cause::Setting(format!("this is no URL: {error}")))?;
-        self.exchange(request).await
+        self.exchange(request.map_err(|error| no_url(&error))?).await
+    }
+
+    /// A fresh nonce (RFC 8555 section 7.2).
+    pub(super) async fn nonce(&self, url: &str) -> Result<String, Cause> {
+        let request = Request::head(url).body(Body::default());
+        let answer = self.exchange(request.map_err(|error| no_url(&error))?).await?;
+        if !answer.parts.status.is_success() {
+            return Err(answer.into_cause());
+        }
+        let nonce = answer
+            .parts
+            .headers
+            .get("replay-nonce")
+            .and_then(|nonce| nonce.to_str().ok());
+        nonce.map(str::to_owned).ok_or_else(|| Cause::Unreadable {
+            reason: "the answer has no nonce".into(),
+            beginning: String::new(),
+        })
+    }
+
+    /// Sends a signed request (RFC 8555 section 6.2).
+    pub(super) async fn post(&self, url: &str, body: Vec<u8>) -> Result<Answer, Cause> {
+        let request = Request::post(url)
+            .header(CONTENT_TYPE, "application/jose+json")
+            .body(Body::from(body));
+        self.exchange(request.map_err(|error| no_url(&error))?).await
     }
 
     /// One request and its whole answer, whatever its status.
@@ -246,6 +271,10 @@ impl Answer {
             },
         }
     }
+}
+
+fn no_url(error: &http::Error) -> Cause {
+    Cause::Setting(format!("this is no URL: {error}"))
 }
 
 fn pool() -> legacy::Builder {

@@ -12,7 +12,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme as library;
 use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::decide::directory::Directory;
@@ -42,10 +41,12 @@ mod error;
 mod exchange;
 mod http;
 mod order;
+mod registration;
 
 pub use error::{AcmeError, Cause, HostProblem, Problem};
 pub use http::{CaBundle, Proxy};
 pub use order::{Order, OrderState};
+pub use registration::KnownAccount;
 
 use directory::DirectoryFacts;
 use error::listed;
@@ -176,56 +177,6 @@ impl Authority {
         }
     }
 
-    /// Takes up a stored account: what [`Authority::register`] gave to be stored. Whether the authority still knows
-    /// it is found out by the first order.
-    pub async fn open(&self, credentials: &[u8]) -> Result<Account, AcmeError> {
-        let operation = "open the stored account";
-        let fail = |cause| AcmeError::new(operation, self.url(), cause).of_account(&self.settings.account_entry);
-        let stored = StoredAccount::read(credentials, self.url()).map_err(fail)?;
-        let opened = call!(self.caller, operation, self.url(), {
-            let builder = library::Account::builder_with_http(Box::new(self.http.clone()));
-            let key = stored.credentials.private_key().clone_key();
-            builder.from_parts(stored.id.clone(), key, self.url().to_owned())
-        });
-        let inner = opened.map_err(|error| match error.cause() {
-            Cause::Other(words) if words == &library::Error::KeyRejected.to_string() => {
-                fail(Cause::Credentials("its key is no P-256 key".into()))
-            }
-            _ => error,
-        })?;
-        Ok(self.account(inner))
-    }
-
-    /// Registers a new account (RFC 8555 section 7.3), agreeing to the terms of service; returns what to store.
-    ///
-    /// What is returned holds the account's private key.
-    pub async fn register(&self) -> Result<(Account, Vec<u8>), AcmeError> {
-        let operation = "register an account";
-        let fail = |cause| AcmeError::new(operation, self.url(), cause);
-        let external = &self.settings.external_account;
-        if self.facts.meta.external_account_required && external.is_none() {
-            return Err(fail(Cause::ExternalAccountRequired));
-        }
-        let external = external
-            .as_ref()
-            .map(|known| library::ExternalAccountKey::new(known.key_id.clone(), &known.hmac_key));
-        let contact = self.settings.email.as_ref().map(|email| format!("mailto:{email}"));
-        let contact: Vec<&str> = contact.as_deref().into_iter().collect();
-        let new = library::NewAccount {
-            contact: &contact,
-            terms_of_service_agreed: true,
-            only_return_existing: false,
-        };
-        // A repeated call makes a new key: the one whose nonce was refused has no account.
-        let created = call!(self.caller, operation, self.url(), {
-            let builder = library::Account::builder_with_http(Box::new(self.http.clone()));
-            builder.create(&new, self.url().to_owned(), external.as_ref())
-        });
-        let (inner, credentials) = created?;
-        let stored = serde_json::to_vec(&credentials).map_err(|_| fail(Cause::Other("it cannot be written".into())))?;
-        Ok((self.account(inner), stored))
-    }
-
     /// When the authority suggests to renew a certificate (RFC 9773 section 4.2). Needs no account.
     pub async fn renewal_window(&self, id: &CertificateId) -> Result<RenewalWindow, AcmeError> {
         let operation = "read the renewal information";
@@ -239,41 +190,12 @@ impl Authority {
         directory::renewal_window(answer).map_err(|cause| fail(cause).after(Some(&exchange)))
     }
 
-    fn account(&self, inner: library::Account) -> Account {
+    fn account_of(&self, inner: library::Account) -> Account {
         Account {
             inner,
             caller: self.caller.clone(),
             directory: self.url().into(),
             gives_renewal_information: self.has_renewal_information(),
-        }
-    }
-}
-
-/// The two parts of the stored JSON that the library keeps to itself, and the rest.
-struct StoredAccount {
-    id: String,
-    credentials: library::AccountCredentials,
-}
-
-impl StoredAccount {
-    fn read(bytes: &[u8], directory: &str) -> Result<Self, Cause> {
-        #[derive(Deserialize)]
-        struct Open {
-            id: String,
-            directory: Option<String>,
-        }
-        // serde_json's words quote the text, and the text holds a key: only where.
-        let refuse = |error: serde_json::Error| {
-            Cause::Credentials(format!("no account at line {} column {}", error.line(), error.column()))
-        };
-        let open: Open = serde_json::from_slice(bytes).map_err(refuse)?;
-        let credentials = serde_json::from_slice(bytes).map_err(refuse)?;
-        match open.directory {
-            Some(other) if other != directory => Err(Cause::Credentials(format!("it belongs to `{other}`"))),
-            _ => Ok(Self {
-                id: open.id,
-                credentials,
-            }),
         }
     }
 }

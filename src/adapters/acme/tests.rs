@@ -98,6 +98,12 @@ fn answer(head: &str, body: &str) -> Vec<u8> {
 
 const DIRECTORY: &str = r#"{"newNonce":"https://127.0.0.1:1/n","newAccount":"https://127.0.0.1:1/a","newOrder":"https://127.0.0.1:1/o","meta":{"externalAccountRequired":true,"profiles":{"short":"s","classic":"c"}}}"#;
 
+/// An account by a new key, and how it is stored.
+async fn registered(authority: &Authority) -> Result<(Account, Vec<u8>), AcmeError> {
+    let known = authority.account(&authority.new_account_key()?).await?;
+    Ok((known.account, known.store.expect("a new account is to be stored")))
+}
+
 #[tokio::test]
 async fn a_clock_that_is_far_off_is_thought_of() {
     let tls = tls_of_year(2001);
@@ -161,7 +167,7 @@ async fn reaching_an_authority_or_saying_why_not() {
     let mut settings = settings(&url, Some(&tls.root));
     let authority = Authority::reach(settings.clone()).await.expect("a directory");
     authority.check_profile().expect("no profile is asked for");
-    let error = authority.register().await.map(drop).expect_err("no external account");
+    let error = registered(&authority).await.map(drop).expect_err("no external account");
     assert!(matches!(error.cause(), Cause::ExternalAccountRequired), "{error}");
     settings.profile = Some("long".into());
     let authority = Authority::reach(settings).await.expect("a directory");
@@ -287,13 +293,16 @@ fn an_external_account_is_read_and_not_shown() {
 fn stored_credentials_are_refused_without_being_shown() {
     for (bytes, words) in [
         ("\"SECRET\"", "no account at line 1"),
-        (r#"{"id":"u","key_pkcs8":"SECRET!"}"#, "no account at line 1"),
+        (r#"{"id":"u","key_pkcs8":["SECRET!"]}"#, "no account at line 1"),
+        (r#"{"id":"u","key_pkcs8":"SECRET!"}"#, "its key is not base64url"),
+        (r#"{"id":"u","key_pkcs8":"AAAA"}"#, "its key is no P-256 key"),
         (
             r#"{"id":"u","key_pkcs8":"AAAA","directory":"https://b.example/"}"#,
             "belongs to `https://b.example/`",
         ),
     ] {
-        let cause = StoredAccount::read(bytes.as_bytes(), "https://a.example/")
+        let cause = registration::StoredAccount::read(bytes.as_bytes(), "https://a.example/")
+            .and_then(|stored| stored.key())
             .map(drop)
             .expect_err(bytes);
         assert!(
@@ -338,8 +347,7 @@ fn everything_can_be_spawned() {
     // Never called: it is enough that it compiles.
     #[allow(dead_code)]
     fn all(authority: &Authority, account: &Account, order: &mut Order, id: &CertificateId) {
-        spawnable(&authority.register());
-        spawnable(&authority.open(b""));
+        spawnable(&authority.account(b""));
         spawnable(&authority.renewal_window(id));
         spawnable(&account.order(&[], None, Some(id)));
         spawnable(&account.resume(""));
@@ -449,9 +457,11 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
     let mut settings = settings(&pebble.url, Some(&pebble.root));
     settings.email = Some("admin@a.test".into());
     let authority = Authority::reach(settings).await.expect("a directory");
-    let (registered, stored) = authority.register().await.expect("an account");
-    let account = authority.open(&stored).await.expect("the account");
-    assert_eq!(account.url(), registered.url());
+    let (first, stored) = registered(&authority).await.expect("an account");
+    let known = authority.account(&stored).await.expect("the account");
+    assert_eq!((known.store, known.lost), (None, None), "it is as it was stored");
+    let account = known.account;
+    assert_eq!(account.url(), first.url());
     assert_eq!(account.thumbprint().len(), 43);
 
     let names = names(&["a.test", "b.test", "c.test"]);
@@ -545,7 +555,7 @@ async fn what_an_authority_refuses_is_said_in_full() {
     let authority = Authority::reach(settings(&pebble.url, Some(&pebble.root)))
         .await
         .expect("a directory");
-    let (account, stored) = authority.register().await.expect("an account");
+    let (account, stored) = registered(&authority).await.expect("an account");
 
     // Nobody resolves these: validation fails for each.
     let mut order = account
@@ -594,25 +604,37 @@ async fn what_an_authority_refuses_is_said_in_full() {
     let authority = Authority::reach(settings(&other.url, Some(&other.root)))
         .await
         .expect("a directory");
-    let account = authority
-        .open(
-            text.replace(pebble.url.trim_end_matches("/dir"), other.url.trim_end_matches("/dir"))
-                .as_bytes(),
-        )
+    let moved = text.replace(pebble.url.trim_end_matches("/dir"), other.url.trim_end_matches("/dir"));
+    let known = authority.account(moved.as_bytes()).await.expect("registered again");
+    let lost = account
+        .url()
+        .replace(pebble.url.trim_end_matches("/dir"), other.url.trim_end_matches("/dir"));
+    assert_eq!(known.lost, Some(lost));
+    assert_eq!(known.account.thumbprint(), account.thumbprint(), "by the same key");
+    let order = known.account.order(&names(&["a.test"]), Some("classic"), None).await;
+    order.expect("an order of the account that was registered again");
+    let again = authority
+        .account(&known.store.expect("what is to be stored"))
         .await
-        .expect("an account");
-    let error = account
-        .order(&names(&["a.test"]), None, None)
+        .expect("the account");
+    assert_eq!((again.lost, again.account.url()), (None, known.account.url()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test cluster"]
+async fn a_key_that_was_stored_and_perhaps_registered_gives_one_account() {
+    let pebble = pebble(&[("PEBBLE_WFE_NONCEREJECT", "50")], false).await;
+    let authority = Authority::reach(settings(&pebble.url, Some(&pebble.root)))
         .await
-        .map(drop)
-        .expect_err("no account");
-    assert!(
-        error
-            .hint()
-            .is_some_and(|hint| hint.starts_with("remove `acme-1.json`")),
-        "{error}"
-    );
-    println!("{error}");
+        .expect("a directory");
+    let key = authority.new_account_key().expect("a key");
+    let mut urls = Vec::new();
+    for _ in 0..2 {
+        let known = authority.account(&key).await.expect("an account");
+        assert_eq!(known.lost, None);
+        urls.push(known.account.url().to_owned());
+    }
+    assert_eq!(urls[0], urls[1]);
 }
 
 #[tokio::test]
@@ -621,7 +643,7 @@ async fn an_external_account_is_bound() {
     let pebble = pebble(&[], true).await;
     let mut settings = settings(&pebble.url, Some(&pebble.root));
     let authority = Authority::reach(settings.clone()).await.expect("a directory");
-    let error = authority.register().await.map(drop).expect_err("no external account");
+    let error = registered(&authority).await.map(drop).expect_err("no external account");
     assert!(matches!(error.cause(), Cause::ExternalAccountRequired), "{error}");
     for (key, works) in [
         ("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W", true),
@@ -629,12 +651,45 @@ async fn an_external_account_is_bound() {
     ] {
         settings.external_account = Some(ExternalAccount::parse("kid-1", key).expect("a key"));
         let authority = Authority::reach(settings.clone()).await.expect("a directory");
-        let registered = authority.register().await.map(drop);
-        assert_eq!(registered.is_ok(), works);
-        if let Err(error) = registered {
-            println!("{error}");
+        match registered(&authority).await {
+            Ok((_, stored)) => {
+                assert!(works);
+                // A CA that has lost the account wants the binding again, and tells nobody's key without it.
+                let text = String::from_utf8(stored).expect("JSON");
+                let unbound = AuthoritySettings {
+                    external_account: None,
+                    ..settings.clone()
+                };
+                let authority = Authority::reach(unbound).await.expect("a directory");
+                authority
+                    .account(text.as_bytes())
+                    .await
+                    .expect("a known account needs no binding");
+                let lost = text.replace(
+                    &text_of(&text, "key_pkcs8"),
+                    &text_of(&new_key(&authority), "key_pkcs8"),
+                );
+                let error = authority
+                    .account(lost.as_bytes())
+                    .await
+                    .expect_err("no binding is at hand");
+                assert!(matches!(error.cause(), Cause::ExternalAccountRequired), "{error}");
+            }
+            Err(error) => {
+                assert!(!works);
+                println!("{error}");
+            }
         }
     }
+}
+
+fn new_key(authority: &Authority) -> String {
+    String::from_utf8(authority.new_account_key().expect("a key")).expect("JSON")
+}
+
+fn text_of(stored: &str, key: &str) -> String {
+    let stored: serde_json::Value = serde_json::from_str(stored).expect("JSON");
+    stored[key].as_str().expect("text").to_owned()
 }
 
 #[tokio::test]
@@ -647,7 +702,7 @@ async fn whichever_answer_is_lost_the_certificate_arrives() {
     .await;
     let mut settings = settings(&pebble.url, Some(&pebble.root));
     let authority = Authority::reach(settings.clone()).await.expect("a directory");
-    let (account, stored) = authority.register().await.expect("an account");
+    let (account, stored) = registered(&authority).await.expect("an account");
     let names = names(&["a.test", "b.test"]);
     let (_, csr) = csr(&names);
     for lost in 0..12 {
@@ -655,7 +710,7 @@ async fn whichever_answer_is_lost_the_certificate_arrives() {
         let left = Arc::new(AtomicI64::new(i64::MAX));
         settings.proxy = Some(proxy(Relay::But(left.clone())).0);
         let authority = Authority::reach(settings.clone()).await.expect("a directory");
-        let account = authority.open(&stored).await.expect("the account");
+        let account = authority.account(&stored).await.expect("the account").account;
         let mut order = account.resume(created.url()).await.expect("the order");
         left.store(lost, Ordering::SeqCst);
         order.validate(soon()).await.expect("ready");

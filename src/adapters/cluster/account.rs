@@ -19,14 +19,6 @@ impl Cluster {
         }
     }
 
-    /// Does everything that [`Cluster::store_account`] would do, short of writing: an account whose key cannot be kept
-    /// must not be registered.
-    pub async fn rehearse_account(&self, home_namespace: &str, directory: &Directory) -> Result<(), ClusterError> {
-        let key = directory.account_key();
-        self.write_key(home_namespace, ACCOUNT_SECRET, &key, Vec::new(), Write::Rehearse)
-            .await
-    }
-
     /// Stores it. Keys of other directories, and of other programs (kube-lego's `tls.key`), stay as they are.
     pub async fn store_account(
         &self,

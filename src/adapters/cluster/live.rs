@@ -218,6 +218,7 @@ async fn the_ledger_and_accounts_keep_their_neighbours() {
         account: "https://ca.example/acct/1".into(),
         order: "https://ca.example/order/1".into(),
         hosts: vec!["a.example".into()],
+        profile: None,
         key: PrivateKeyPem("KEY".into()),
         certificate: None,
         at: jiff::Timestamp::UNIX_EPOCH,
