@@ -10,6 +10,7 @@ mod end_to_end;
 mod fuzz;
 mod kills;
 mod laptop;
+mod lost_account;
 mod manifests;
 mod memory;
 mod migration;

@@ -645,36 +645,39 @@ impl Pebble {
         change(&mut config);
         let path = folder.join("pebble.json");
         fs::write(&path, config.to_string()).expect("Pebble's configuration");
-        let log = folder.join("pebble.log");
+        let directory = format!("https://{listen}/dir");
+        Self {
+            child: Self::started(&path, &directory),
+            directory,
+            management: format!("https://{manage}"),
+            log: path.with_extension("log"),
+        }
+    }
+
+    fn started(config: &Path, directory: &str) -> Child {
         let mut command = Command::new(cluster()["bin"]["pebble"].as_str().expect("pebble"));
         command
             .args(["-strict", "-dnsserver", state("dns"), "-config"])
-            .arg(&path);
+            .arg(config);
         for (key, value) in cluster()["pebble_environment"].as_object().expect("an object") {
             command.env(key, value.as_str().expect("text"));
         }
-        let output = fs::File::create(&log).expect("a log");
+        let output = fs::File::create(config.with_extension("log")).expect("a log");
         let child = command
             .stdout(output.try_clone().expect("a log"))
             .stderr(output)
             .spawn()
             .expect("pebble starts");
-        let pebble = Self {
-            directory: format!("https://{listen}/dir"),
-            management: format!("https://{manage}"),
-            log,
-            child,
-        };
-        eventually(&[
-            "-sS",
-            "--fail",
-            "--cacert",
-            state("directory_ca"),
-            "-o",
-            "/dev/null",
-            &pebble.directory,
-        ]);
-        pebble
+        let ca = state("directory_ca");
+        eventually(&["-sS", "--fail", "--cacert", ca, "-o", "/dev/null", directory]);
+        child
+    }
+
+    /// Ends it and starts it anew: it knows no account, order or certificate any more.
+    pub fn restart(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("its end");
+        self.child = Self::started(&self.log.with_extension("json"), &self.directory);
     }
 
     /// Stops its process, or lets it go on: between order and certificate is then all the time that a test needs.
