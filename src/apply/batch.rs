@@ -79,10 +79,10 @@ impl Batch<'_> {
                     let ready = tokio::select! {
                         biased;
                         () = self.context.stop.requested() => Err(Outcome::Stopped),
-                        why = lost.clone() => Err(Outcome::Failed(Failure {
-                            message: format!("nothing was ordered, because nobody answers challenges any more: {why}"),
-                            hint: None,
-                        })),
+                        why = lost.clone() => Err(Outcome::Failed(Failure::new(
+                            format!("no order was made, because nothing answers challenges any more: {why}"),
+                            None,
+                        ))),
                         probed = self.probe(decision, &prober, &turns) => probed.map_err(Outcome::Failed),
                     };
                     progress.probed();
@@ -118,12 +118,9 @@ impl Batch<'_> {
         for (secret, why) in &refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
-                let message = format!(
-                    "nothing was ordered, because the challenge Ingress was refused: {}",
-                    why.message
-                );
-                let hint = why.hint.clone();
-                self.record.ended(decision, Outcome::Failed(Failure { message, hint }));
+                let message = format!("no order was made, because the challenge Ingress was refused: {why}");
+                let failure = Failure::new(message, why.hint.clone());
+                self.record.ended(decision, Outcome::Failed(failure));
             }
         }
         Ok(refused.into_iter().map(|(secret, _)| secret).collect())
@@ -167,12 +164,9 @@ async fn probe(prober: &Prober, turns: &Semaphore, certificate: &Certificate) ->
     if failures.is_empty() {
         return Ok(());
     }
-    let seen: Vec<_> = failures.iter().map(ToString::to_string).collect();
     Err(Failure {
-        message: format!(
-            "nothing was ordered, because the authority would not get an answer: {}",
-            seen.join("; ")
-        ),
+        message: "no order was made, because the CA would not get an answer".into(),
+        causes: failures.iter().map(ToString::to_string).collect(),
         hint: failures.iter().find_map(ProbeFailure::hint),
     })
 }

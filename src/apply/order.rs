@@ -116,13 +116,15 @@ async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Result<
         Ok(chain) => match Obtained::new(pending, chain) {
             Ok(obtained) if obtained.is_news_to(decision) => return Ok(Some(obtained)),
             Ok(_) => "the certificate of the order in the ledger is the one that is stored".to_owned(),
-            Err(failure) => failure.message,
+            Err(failure) => failure.to_string(),
         },
         Err(Unobtained::Ended(why)) => why,
-        Err(Unobtained::NotYet(Failure { message, hint })) => {
-            let message =
-                format!("the order of an earlier run stays in the ledger, and the next run asks again: {message}");
-            return Err(Failure { message, hint });
+        Err(Unobtained::NotYet(failure)) => {
+            let message = format!(
+                "the order of an earlier run stays in the ledger, and the next run asks again: {}",
+                failure.message
+            );
+            return Err(Failure { message, ..failure });
         }
     };
     log::info!("`{}` is ordered anew: {why}", decision.certificate.secret);
@@ -150,7 +152,8 @@ impl From<AcmeError> for Unobtained {
 async fn ordered(pending: &Pending, account: &Account, held: &Held) -> Result<String, Unobtained> {
     let key =
         KeyPair::from_pem(&pending.key.0).map_err(|_| Unobtained::Ended("the key in the ledger is none".into()))?;
-    let request = certificate_request(&key, &pending.hosts).map_err(|failure| Unobtained::Ended(failure.message))?;
+    let request =
+        certificate_request(&key, &pending.hosts).map_err(|failure| Unobtained::Ended(failure.to_string()))?;
     let mut order = account.resume(&pending.order).await?;
     order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
     let deadline = Instant::now() + ISSUANCE_DEADLINE;
@@ -232,16 +235,21 @@ async fn keep_in_ledger(pending: &Pending, error: &StoreError, context: &Context
         Ok(()) => "it is kept in the ledger".to_owned(),
         Err(error) => format!("its order is kept in the ledger, and it could not be added there: {error}"),
     };
-    Failure {
-        message: format!("the certificate was issued and not stored ({kept}): {error}"),
-        hint: error.hint(),
-    }
+    let message = format!("the certificate was issued and not stored ({kept}): {error}");
+    Failure::new(message, error.hint())
 }
 
 fn failure(operation: &str, cause: &dyn Display) -> Failure {
-    Failure {
-        message: format!("{operation}: {cause}"),
-        hint: None,
+    Failure::new(format!("{operation}: {cause}"), None)
+}
+
+impl From<AcmeError> for Failure {
+    fn from(error: AcmeError) -> Self {
+        Self {
+            message: error.what(),
+            causes: error.causes(),
+            hint: error.hint(),
+        }
     }
 }
 
@@ -249,10 +257,10 @@ macro_rules! failure_with_hint {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                Self { message: error.to_string(), hint: error.hint() }
+                Self::new(error.to_string(), error.hint())
             }
         }
     )*};
 }
 
-failure_with_hint!(AcmeError, ClusterError, LeaseError);
+failure_with_hint!(ClusterError, LeaseError);

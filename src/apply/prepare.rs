@@ -164,9 +164,11 @@ async fn rehearse<'a>(
 }
 
 async fn rehearse_one(decision: &Decision, account: &Account, context: &Context) -> Result<(), Failure> {
-    let failure = |why: &dyn std::fmt::Display, hint| Failure {
-        message: format!("nothing was ordered, because the Secret could not be stored: {why}"),
-        hint,
+    let failure = |why: &dyn std::fmt::Display, hint| {
+        Failure::new(
+            format!("no order was made, because the Secret could not be stored: {why}"),
+            hint,
+        )
     };
     let hosts = decision.certificate.hosts.iter().map(ToString::to_string).collect();
     let content = TlsContent::placeholder(hosts, context.marker(account), claims_to_remove())

@@ -1,6 +1,7 @@
 //! How each certificate of a run ended.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -27,10 +28,33 @@ pub enum Outcome {
 /// What was seen when a certificate could not be obtained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// One sentence: operation, object, cause.
+    /// What could not be done, of what.
     pub message: String,
+    /// Why: what was seen of each host, or a CA's own words. Nothing where the message says it.
+    pub causes: Vec<String>,
     /// What a person can do.
     pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure whose message says it all.
+    pub fn new(message: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            hint,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.causes.is_empty() {
+            true => Ok(()),
+            false => write!(f, ": {}", self.causes.join("; ")),
+        }
+    }
 }
 
 /// Outcomes by Secret. A certificate that was to be issued and has none was never reached.

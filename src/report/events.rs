@@ -105,7 +105,7 @@ pub fn events(plan: &Plan, outcomes: &Outcomes, run: &RunId) -> Vec<Event> {
             Some(Outcome::Issued { not_after, issuer }) => {
                 (EventKind::Issued, format!("valid until {not_after}, by `{issuer}`"))
             }
-            Some(Outcome::Failed(failure)) => (EventKind::Failed, failure.message.clone()),
+            Some(Outcome::Failed(failure)) => (EventKind::Failed, failure.to_string()),
             Some(Outcome::Stopped | Outcome::Interrupted) | None => continue,
         };
         // Each run's attempt is news, though it failed as the one before.
@@ -204,10 +204,7 @@ mod tests {
     }
 
     fn failed(message: &str) -> Option<Outcome> {
-        Some(Outcome::Failed(Failure {
-            message: message.into(),
-            hint: None,
-        }))
+        Some(Outcome::Failed(Failure::new(message, None)))
     }
 
     #[test]

@@ -88,6 +88,9 @@ pub(super) struct OutcomeRow {
     pub(super) result: &'static str,
     pub(super) message: Option<String>,
     pub(super) hint: Option<String>,
+    /// The message in its parts, for people.
+    #[serde(skip)]
+    pub(super) failure: Option<Failure>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -268,11 +271,13 @@ impl From<&Outcome> for OutcomeRow {
                 result: "issued",
                 message: None,
                 hint: None,
+                failure: None,
             },
-            Outcome::Failed(Failure { message, hint }) => Self {
+            Outcome::Failed(failure) => Self {
                 result: "failed",
-                message: Some(message.clone()),
-                hint: hint.clone(),
+                message: Some(failure.to_string()),
+                hint: failure.hint.clone(),
+                failure: Some(failure.clone()),
             },
             Outcome::Interrupted => Self {
                 result: "stopped",
@@ -280,11 +285,13 @@ impl From<&Outcome> for OutcomeRow {
                     "the run was stopped while it was being obtained; the next run goes on with what there is".into(),
                 ),
                 hint: None,
+                failure: None,
             },
             Outcome::Stopped => Self {
                 result: "stopped",
                 message: None,
                 hint: None,
+                failure: None,
             },
         }
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::text::{Color, Style, plain, shortened};
 use super::{CertificateRow, OutcomeRow, Report, Summary};
+use crate::decide::outcome::Failure;
 use crate::decide::validity::short;
 
 /// Between two columns, as kubectl has it.
@@ -98,12 +99,23 @@ impl Report {
                 result: result @ ("failed" | "stopped"),
                 message,
                 hint,
+                failure,
             }) = &row.outcome
             else {
                 continue;
             };
-            let message = message.as_deref().unwrap_or("the run ended before its turn");
-            sentence(text, style, result, &format!("{}: {message}", row.place()));
+            match failure {
+                Some(Failure { message, causes, .. }) if causes.len() > 1 => {
+                    sentence(text, style, result, &format!("{}: {message}:", row.place()));
+                    for cause in causes {
+                        text.push_str(&style.wrapped("  ", &plain(cause), 4));
+                    }
+                }
+                _ => {
+                    let message = message.as_deref().unwrap_or("the run ended before its turn");
+                    sentence(text, style, result, &format!("{}: {message}", row.place()));
+                }
+            }
             if let Some(hint) = hint {
                 text.push_str(&style.wrapped("  hint: ", &plain(hint), 8));
             }
@@ -281,7 +293,7 @@ mod tests {
     use crate::decide::fixtures::{certificate, days, ingress, now, observed, secret};
     use crate::decide::name::SecretRef;
     use crate::decide::observed::{Observed, Read};
-    use crate::decide::outcome::{Failure, Outcome, Outcomes};
+    use crate::decide::outcome::{Outcome, Outcomes};
     use crate::decide::plan::plan;
     use crate::decide::policy::Policy;
 
@@ -333,11 +345,32 @@ refused web/c-tls WildcardHost: host `*.c.example` is a wildcard, which HTTP-01 
     }
 
     #[test]
+    fn what_many_hosts_failed_of_is_a_line_for_each() {
+        let with = |causes: &[&str]| {
+            let causes = causes.iter().map(ToString::to_string).collect();
+            let failed = Failure {
+                causes,
+                ..Failure::new("no order was made", None)
+            };
+            report(Some(Outcome::Failed(failed))).to_text(&Style::default())
+        };
+        for (causes, expected) in [
+            (
+                &["`a.example` is dead"] as &[_],
+                "\nfailed web/b-tls: no order was made: `a.example` is dead\n",
+            ),
+            (
+                &["`a.example` is dead", "`b.example` too"],
+                "\nfailed web/b-tls: no order was made:\n  `a.example` is dead\n  `b.example` too\n",
+            ),
+        ] {
+            assert!(with(causes).contains(expected), "{}", with(causes));
+        }
+    }
+
+    #[test]
     fn a_terminal_gets_bars_and_lines_that_fit() {
-        let failed = Outcome::Failed(Failure {
-            message: "no answer within 10 s".into(),
-            hint: Some("ask again".into()),
-        });
+        let failed = Outcome::Failed(Failure::new("no answer within 10 s", Some("ask again".into())));
         let plain = Style {
             color: false,
             ..TERMINAL

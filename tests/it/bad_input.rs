@@ -296,7 +296,7 @@ fn the_way_of_the_challenge() {
         &scene,
         "a resolver that is down",
         resolver.env("KUBE_LEGO_ONCE_PROBE_TIMEOUT", "12s"),
-        &failed(&["nothing was ordered"]),
+        &failed(&["no order was made"]),
     );
     let mut port = with(
         "KUBE_LEGO_ONCE_PROBE_HTTP_PORT",
@@ -306,7 +306,7 @@ fn the_way_of_the_challenge() {
         &scene,
         "nobody listens where the host leads",
         port.env("KUBE_LEGO_ONCE_PROBE_TIMEOUT", "2s"),
-        &failed(&["nothing was ordered"]),
+        &failed(&["no order was made"]),
     );
     drop(taken);
 

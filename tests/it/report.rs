@@ -104,10 +104,7 @@ fn of_run() -> Report {
         not_after: Timestamp::now() + days(90),
         issuer: "CN=Test".into(),
     };
-    let failed = Outcome::Failed(Failure {
-        message: "no answer".into(),
-        hint: Some("ask again".into()),
-    });
+    let failed = Outcome::Failed(Failure::new("no answer", Some("ask again".into())));
     let secret = |name| SecretRef::new("web", name);
     let outcomes = Outcomes::from([
         (secret("soon-tls"), issued),

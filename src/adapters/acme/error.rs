@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 
 /// An operation at an authority that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {} at `{}`: {}", .0.operation, .0.url, .0.cause)]
+#[error("{}: {}", self.what(), self.causes().join("; "))]
 pub struct AcmeError(Box<Failure>);
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub enum Cause {
     #[error("{0}")]
     Problem(Problem),
     /// An order that became `invalid` (RFC 8555 section 7.1.6): the hosts that were not validated, else the order's own problem.
-    #[error("the order is `invalid`{}", invalid(.hosts, .order))]
+    #[error("the order is `invalid`")]
     Invalid {
         /// What was said of each host.
         hosts: Vec<HostProblem>,
@@ -169,6 +169,32 @@ impl AcmeError {
     /// Why.
     pub fn cause(&self) -> &Cause {
         &self.0.cause
+    }
+
+    /// What could not be done, and where.
+    pub fn what(&self) -> String {
+        let Failure {
+            operation, url, cause, ..
+        } = &*self.0;
+        let state = match cause {
+            Cause::Invalid { .. } => ": the order is `invalid`",
+            _ => "",
+        };
+        format!("cannot {operation} at `{url}`{state}")
+    }
+
+    /// Why: a sentence for each thing that was seen. Hosts of which the CA says the same share one.
+    pub fn causes(&self) -> Vec<String> {
+        match &self.0.cause {
+            Cause::Invalid { hosts, order } => match (hosts.is_empty(), order) {
+                (false, _) => grouped(hosts),
+                // The order's problem repeats a host's, where there is one.
+                (true, Some(problem)) => problem.sentences(),
+                (true, None) => vec!["no reason was given".into()],
+            },
+            Cause::Problem(problem) => problem.sentences(),
+            cause => vec![cause.to_string()],
+        }
     }
 
     /// When the authority will listen again, where it said so (RFC 8555 section 6.6).
@@ -313,45 +339,50 @@ impl From<instant_acme::Error> for Cause {
     }
 }
 
+impl Problem {
+    /// Itself, and of each subproblem what it adds: CAs repeat the one in the other.
+    fn sentences(&self) -> Vec<String> {
+        let adds = |host: &&HostProblem| !(self.detail.contains(&host.detail) && self.detail.contains(&host.host));
+        let added: Vec<HostProblem> = self.hosts.iter().filter(adds).cloned().collect();
+        [self.to_string()].into_iter().chain(grouped(&added)).collect()
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        say(f, &self.kind, &self.detail)?;
-        if let Some(status) = self.status {
-            write!(f, " (status {status})")?;
+        f.write_str(&said(&self.kind, &self.detail))?;
+        match self.status {
+            Some(status) => write!(f, " (status {status})"),
+            None => Ok(()),
         }
-        for host in &self.hosts {
-            write!(f, "; {host}")?;
-        }
-        Ok(())
     }
 }
 
-impl fmt::Display for HostProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.host.is_empty() {
-            write!(f, "{}: ", self.host)?;
+/// A sentence for each thing that was said, with the hosts that it was said of.
+fn grouped(problems: &[HostProblem]) -> Vec<String> {
+    let mut groups: Vec<(&HostProblem, Vec<&str>)> = Vec::new();
+    for problem in problems {
+        let same = |(first, _): &&mut (&HostProblem, _)| first.kind == problem.kind && first.detail == problem.detail;
+        match groups.iter_mut().find(same) {
+            Some((_, hosts)) => hosts.push(&problem.host),
+            None => groups.push((problem, vec![&problem.host])),
         }
-        say(f, &self.kind, &self.detail)
     }
+    let sentence = |(problem, hosts): (&HostProblem, Vec<&str>)| {
+        let hosts: Vec<&str> = hosts.into_iter().filter(|host| !host.is_empty()).collect();
+        match hosts.is_empty() {
+            true => said(&problem.kind, &problem.detail),
+            false => format!("{}: {}", hosts.join(", "), said(&problem.kind, &problem.detail)),
+        }
+    };
+    groups.into_iter().map(sentence).collect()
 }
 
-fn say(f: &mut fmt::Formatter<'_>, kind: &str, detail: &str) -> fmt::Result {
+fn said(kind: &str, detail: &str) -> String {
     match (kind, detail) {
-        ("", "") => f.write_str("no reason was given"),
-        ("", words) | (words, "") => f.write_str(words),
-        (kind, detail) => write!(f, "{kind}: {detail}"),
-    }
-}
-
-fn invalid(hosts: &[HostProblem], order: &Option<Problem>) -> String {
-    let mut words = hosts.iter().map(|host| format!("{host}")).collect::<Vec<_>>();
-    // The order's problem repeats a host's, where there is one.
-    if let (true, Some(problem)) = (words.is_empty(), order) {
-        words.push(problem.to_string());
-    }
-    match words.is_empty() {
-        true => String::new(),
-        false => format!(": {}", words.join("; ")),
+        ("", "") => "no reason was given".into(),
+        ("", words) | (words, "") => words.into(),
+        (kind, detail) => format!("{kind}: {detail}"),
     }
 }
 
@@ -527,32 +558,54 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_order_names_each_host_and_only_else_its_own_problem() {
-        let host = |host: &str| HostProblem {
+    fn what_a_ca_says_is_said_once() {
+        let host = |host: &str, detail: &str| HostProblem {
             host: host.into(),
             kind: "connection".into(),
-            detail: "refused".into(),
+            detail: detail.into(),
         };
-        let order = Some(Problem {
+        let problem = |detail: &str, hosts| Problem {
             kind: "unauthorized".into(),
-            detail: "failed".into(),
+            detail: detail.into(),
             status: Some(403),
-            hosts: Vec::new(),
-        });
-        for (hosts, order, expected) in [
+            hosts,
+        };
+        let invalid = |hosts, order| Cause::Invalid { hosts, order };
+        for (what, cause, expected) in [
             (
-                vec![host("a.example"), host("b.example")],
-                order.clone(),
-                "the order is `invalid`: a.example: connection: refused; b.example: connection: refused",
+                "hosts of which the same is said",
+                invalid(
+                    vec![
+                        host("a.example", "refused"),
+                        host("b.example", "reset"),
+                        host("c.example", "refused"),
+                    ],
+                    Some(problem("failed", vec![])),
+                ),
+                ": the order is `invalid`: a.example, c.example: connection: refused; b.example: connection: reset",
             ),
             (
-                vec![],
-                order,
-                "the order is `invalid`: unauthorized: failed (status 403)",
+                "no host, but the order",
+                invalid(vec![], Some(problem("failed", vec![]))),
+                ": the order is `invalid`: unauthorized: failed (status 403)",
             ),
-            (vec![], None, "the order is `invalid`"),
+            (
+                "nothing",
+                invalid(vec![], None),
+                ": the order is `invalid`: no reason was given",
+            ),
+            (
+                "a subproblem that the detail has word for word",
+                Cause::Problem(problem(
+                    "Cannot issue for a.example: forbidden (and 1 more problem)",
+                    vec![host("a.example", "forbidden"), host("b.example", "forbidden")],
+                )),
+                ": unauthorized: Cannot issue for a.example: forbidden (and 1 more problem) (status 403); \
+                 b.example: connection: forbidden",
+            ),
         ] {
-            assert_eq!(Cause::Invalid { hosts, order }.to_string(), expected);
+            let text = AcmeError::new("ask", "https://c/o", cause).to_string();
+            assert_eq!(text, format!("cannot ask at `https://c/o`{expected}"), "{what}");
         }
     }
 

@@ -178,10 +178,7 @@ impl Cluster {
                         left.push_front(first);
                     }
                     None => {
-                        let failure = Failure {
-                            message: error.to_string(),
-                            hint: error.hint(),
-                        };
+                        let failure = Failure::new(error.to_string(), error.hint());
                         let secrets = chunk.secrets().into_iter().cloned();
                         refused.extend(secrets.map(|secret| (secret, failure.clone())));
                     }
