@@ -1,13 +1,13 @@
 //! All that comes before the first challenge object: what earlier runs left goes, and what could not be finished is not begun.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
 
 use crate::adapters::acme::{Account, KnownAccount};
-use crate::adapters::cluster::{Held, TlsContent};
+use crate::adapters::cluster::{Held, SecretQuota, TlsContent};
 use crate::apply::context::Context;
 use crate::apply::outcomes::OutcomeLog;
 use crate::apply::solver::Solver;
@@ -52,6 +52,7 @@ pub async fn prepare<'a>(
     Solver::rehearse(context).await?;
     let account = open_account(context).await?;
     let due = rehearse(&plan.issue, &account, context, record).await;
+    let due = within_quotas(due, &context.site, record).await;
     Ok(Some((account, due)))
 }
 
@@ -161,6 +162,45 @@ async fn rehearse<'a>(
         .filter_map(std::future::ready)
         .collect()
         .await
+}
+
+/// The certificates that can be stored together. Where a quota has room for some of a namespace's new Secrets, the first
+/// ones by name get it: what cannot be stored is never ordered.
+async fn within_quotas<'a>(due: Vec<&'a Decision>, site: &Site, record: &OutcomeLog) -> Vec<&'a Decision> {
+    let mut new: BTreeMap<&str, usize> = BTreeMap::new();
+    for decision in due.iter().filter(|decision| decision.secret.is_none()) {
+        *new.entry(&decision.certificate.secret.namespace).or_default() += 1;
+    }
+    // Of one the rehearsal knows.
+    new.retain(|_, count| *count > 1);
+    let quotas = stream::iter(new).map(|(namespace, count)| async move {
+        let quota = site.cluster.secret_quota(namespace).await?;
+        (quota.left < count).then_some((namespace, (quota, count)))
+    });
+    let quotas = quotas
+        .buffer_unordered(CONCURRENT_REHEARSALS)
+        .filter_map(std::future::ready);
+    let mut quotas: BTreeMap<&str, (SecretQuota, usize)> = quotas.collect().await;
+    let mut fits = |decision: &&Decision| {
+        let namespace = decision.certificate.secret.namespace.as_str();
+        let quota = quotas.get_mut(namespace).filter(|_| decision.secret.is_none());
+        let Some((SecretQuota { name, left }, count)) = quota else {
+            return true;
+        };
+        if *left > 0 {
+            *left -= 1;
+            return true;
+        }
+        let message = format!(
+            "no order was made, because the Secret could not be stored: the quota `{name}` has no room for all {count} Secrets that are due in namespace `{namespace}`"
+        );
+        let hint = format!(
+            "`kubectl describe resourcequota -n {namespace} {name}` says what is used: delete what is not needed, or raise it"
+        );
+        record.ended(decision, Outcome::Failed(Failure::new(message, Some(hint))));
+        false
+    };
+    due.into_iter().filter(|decision| fits(decision)).collect()
 }
 
 async fn rehearse_one(decision: &Decision, account: &Account, context: &Context) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::quota::set_quota;
 use crate::scene::{Ran, Scene, decoded, kubectl, program, rights_without};
 
 /// How a row must end.
@@ -373,7 +374,7 @@ fn what_the_api_server_does_not_take() {
             "the challenge Ingress was refused",
         ),
     ] {
-        fill_quota(&scene, namespace, resource);
+        set_quota(&scene, namespace, resource, "0", "0");
         let what_to_do = format!("`kubectl describe resourcequota -n {namespace} full`");
         row(
             &scene,
@@ -410,29 +411,6 @@ fn what_the_api_server_does_not_take() {
     );
     assert_eq!(scene.pebble.count("b.refusing.example is"), 0);
     scene.assert_nothing_is_left();
-}
-
-/// A quota that allows none of a resource.
-fn fill_quota(scene: &Scene, namespace: &str, resource: &str) {
-    let quota = json!({
-        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": namespace},
-        "spec": {"hard": {resource: "0"}},
-    });
-    scene.apply(&quota.to_string());
-    // Without nodes no controller manager runs: what a quota counts is set by hand.
-    let status = json!({"status": {"hard": {resource: "0"}, "used": {resource: "0"}}});
-    let patch = [
-        "patch",
-        "resourcequota",
-        "full",
-        "-n",
-        namespace,
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &status.to_string(),
-    ];
-    kubectl(&patch, "");
 }
 
 /// Refuses challenge Ingresses of a scene that have the host `b.refusing.example`.

@@ -20,6 +20,7 @@ mod permissions;
 mod pods;
 mod properties;
 mod quick_start;
+mod quota;
 mod readme;
 mod report;
 mod scene;

@@ -16,6 +16,7 @@ mod ledger;
 #[cfg(test)]
 mod live;
 mod page;
+mod quotas;
 mod secrets;
 mod solver;
 mod target;
@@ -32,6 +33,7 @@ pub use error::ClusterError;
 pub use events::Unsaid;
 pub use ingresses::Scope;
 pub use lease::{Held, LeaseError, LeaseWait};
+pub use quotas::SecretQuota;
 pub use secrets::{StoreError, TlsContent};
 pub use solver::SolverError;
 
