@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::super::Cluster;
 use super::super::testing::{Reply, Seen, Server, script, serve, status};
-use super::*;
 use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::JOB_LABEL;
