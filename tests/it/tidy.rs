@@ -126,7 +126,7 @@ fn the_rules_see_what_they_forbid() {
         ("adapters/probe/mod.rs", "use super::cluster::Cluster;"),
         ("adapters/probe/wire.rs", "use super::super::cluster::Cluster;"),
         ("adapters/probe/wire.rs", "use crate::report::Report;"),
-        ("adapters/responder.rs", "use super::super::cli::Cli;"),
+        ("adapters/responder/mod.rs", "use super::super::cli::Cli;"),
         ("cli/settings.rs", "use crate::observe::site::Site;"),
         ("observe/mod.rs", "use crate::apply::context::Context;"),
     ] {

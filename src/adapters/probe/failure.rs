@@ -1,4 +1,4 @@
-//! What can be seen of a route that is not there: one sentence, a stable word, and what a person can do.
+//! Why a route was not proved: one sentence, a stable word, and what a person can do.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::ANSWERS_NEEDED;
+use super::proof::ANSWERS_NEEDED;
 use crate::decide::name::DnsName;
 use crate::decide::route::RUN_HEADER;
 
-/// Who gave an answer that is not the right one.
+/// Where a wrong answer came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speaker {
     /// No run's header, and not the right text.
@@ -34,7 +34,7 @@ impl fmt::Display for Speaker {
     }
 }
 
-/// What was seen last of a route that was not proved. The text is one sentence for whoever is on call.
+/// What was seen last of a route that was not proved, as one sentence for the person on call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ProbeFailure {
@@ -47,14 +47,14 @@ pub enum ProbeFailure {
     /// DNS gave no answer.
     #[error("`{host}` cannot be resolved: {cause}")]
     ResolveFailed { host: DnsName, cause: String },
-    /// Only addresses that a public authority cannot reach.
-    #[error("`{host}` resolves to {class} address `{address}`, which a public authority cannot reach")]
+    /// Only addresses that a public CA cannot reach.
+    #[error("`{host}` resolves to {class} address `{address}`, which a public CA cannot reach")]
     PrivateAddress {
         host: DnsName,
         address: IpAddr,
         class: &'static str,
     },
-    /// The ingress way without an address to go to.
+    /// The ingress way was chosen, and the status has no address.
     #[error("no Ingress of `{host}` has a usable address in its status")]
     StatusMissing { host: DnsName },
     /// No address accepted a connection.
@@ -80,7 +80,7 @@ pub enum ProbeFailure {
         status: StatusCode,
         speaker: Speaker,
     },
-    /// A redirect that authorities do not follow.
+    /// A redirect that CAs do not follow.
     #[error("`{url}` at `{address}` redirects to `{location}`, {problem}")]
     BadRedirect {
         url: String,
@@ -88,7 +88,7 @@ pub enum ProbeFailure {
         location: String,
         problem: &'static str,
     },
-    /// Nothing wrong was seen, and the time was over.
+    /// No failure was seen before the time was over.
     #[error("`{host}` gave {answers} good answers in a row within {} s, and {ANSWERS_NEEDED} are needed", deadline.as_secs())]
     TooSlow {
         host: DnsName,
@@ -122,29 +122,29 @@ impl ProbeFailure {
                     "create an A or AAAA record for `{host}` that points at the ingress controller"
                 ));
             }
-            Self::ResolveFailed { .. } => "`--resolver` names the DNS server to ask",
+            Self::ResolveFailed { .. } => "give a DNS server that can be reached with `--resolver`",
             Self::PrivateAddress { .. } => {
-                "with split DNS, `--resolver` names a server that knows the public address; a host without one needs a private authority"
+                "with split DNS, give a server that knows the public address with `--resolver`; a host without a public address needs a private CA"
             }
             Self::StatusMissing { .. } => {
                 "does a controller serve the Ingress's class, and does it publish its address? `--probe public` asks DNS instead"
             }
             Self::ConnectFailed { .. } => {
-                "authorities connect to port 80: does the name point at the ingress controller, and does every firewall let port 80 through?"
+                "CAs connect to port 80: does the name point at the ingress controller, and does every firewall let port 80 through?"
             }
             Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker).to_owned()),
             Self::BadRedirect { .. } => {
                 "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
             }
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {
-                "`--probe-timeout` gives a slow controller or resolver more time"
+                "if the controller or the resolver is slow, give it more time with `--probe-timeout`"
             }
         };
         Some(text.to_owned())
     }
 
-    /// Whether waiting within a run is in vain: what DNS and a status say of the host itself does not change within a
-    /// minute. Of another host it may: it is where a redirect led that goes away when the controller takes up the route.
+    /// Whether waiting does not help: what DNS and a status say of the probed host does not change within a minute. For
+    /// another host it may help: a redirect led there, and it may go away when the controller takes up the route.
     pub(super) fn is_lasting(&self, probed: &DnsName) -> bool {
         match self {
             Self::NameMissing { host }
@@ -162,10 +162,10 @@ fn answer_hint(status: StatusCode, speaker: &Speaker) -> &'static str {
         (Speaker::Unnamed, _) => "a proxy in front of the controller removes the header, or answers from a cache",
         (Speaker::ThisRun, _) => "something in front of the controller changes the text of the answer",
         (Speaker::Stranger, 401 | 403) => {
-            "something in front of the challenge forbids it: free `/.well-known/acme-challenge/` of authentication and address lists"
+            "something in front of the challenge responder forbids it: exempt `/.well-known/acme-challenge/` from authentication and address lists"
         }
         (Speaker::Stranger, 502..=504) => {
-            "the controller cannot reach the responder: is there a network policy, or, where `--advertise-address` is given, a firewall?"
+            "the controller cannot reach the challenge responder: is there a network policy or, with `--advertise-address`, a firewall?"
         }
         (Speaker::Stranger, _) => {
             "does the name point at this cluster, and does a controller serve the Ingress's class? its log says whether it took up the challenge Ingress `kube-lego-once-CLASS`"

@@ -1,4 +1,4 @@
-//! What authorities do, as pure functions: which addresses they reach, which redirects they follow, what is an answer.
+//! What CAs do, as pure functions: which addresses they reach, which redirects they follow, which answers are right.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,7 +42,7 @@ pub(super) fn reachable(addresses: Vec<IpAddr>, allow_private: bool) -> Result<V
     }
 }
 
-/// Why no public authority can reach an address, as the words in front of "address"; nothing where one can.
+/// Why a public CA cannot reach an address, as the words before "address"; nothing if it can.
 fn private_class(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(four) => private_class_four(four),
@@ -111,7 +111,7 @@ impl Target {
         url.replace(token, "...").chars().take(300).collect()
     }
 
-    /// Where a `Location` leads (RFC 9110 section 10.2.2), or why authorities do not go there.
+    /// Where a `Location` leads (RFC 9110 section 10.2.2), or why CAs do not follow it.
     pub(super) fn follow(&self, location: &str, http_port: u16, https_port: u16) -> Result<Self, &'static str> {
         const NO_URL: &str = "which is not a URL";
         let location = location.split('#').next().unwrap_or_default();
@@ -145,7 +145,7 @@ impl Target {
             None | Some(80) => http_port,
             Some(443) => https_port,
             Some(port) if port == http_port || port == https_port => port,
-            Some(_) => return Err("a port that authorities do not follow: only 80 and 443"),
+            Some(_) => return Err("a port that CAs do not follow: only 80 and 443"),
         };
         Ok(Self {
             secure,
@@ -282,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn redirects_lead_where_authorities_follow() {
+    fn redirects_lead_where_cas_follow() {
         let at = Target {
             secure: false,
             host: "a.example".parse().expect("a name"),
             port: 80,
             path: "/x/y?z=1".into(),
         };
-        let ports = "a port that authorities do not follow: only 80 and 443";
+        let ports = "a port that CAs do not follow: only 80 and 443";
         for (location, expected) in [
             ("https://a.example/x", Ok("https a.example 443 /x")),
             ("https://a.example:443/x?q=1#f", Ok("https a.example 443 /x?q=1")),

@@ -33,7 +33,7 @@ const ADDRESSES_PER_FAMILY: usize = 2;
 const BODY_BYTES_MAX: usize = 1024;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Connects to the first address that takes it, IPv6 before IPv4 as authorities do; else what each one said.
+/// Connects to the first address that takes it, IPv6 before IPv4 as CAs do; otherwise the error of each address.
 pub(super) async fn dial(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), String> {
     let of_family = |six: bool| {
         addresses
@@ -128,7 +128,7 @@ fn sentence(error: &dyn Error) -> String {
 
 /// All addresses of a name in DNS, IPv6 first.
 pub(super) async fn resolve(resolver: &TokioResolver, host: &DnsName) -> Result<Vec<IpAddr>, ProbeFailure> {
-    // With the root's dot no search list is tried: authorities have none.
+    // With the root's dot no search list is tried: CAs have none.
     let name = format!("{host}.");
     let lookup = |kind| resolver.lookup(name.as_str(), kind);
     let (six, four) = future::join(lookup(RecordType::AAAA), lookup(RecordType::A)).await;
@@ -178,7 +178,7 @@ pub(super) fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, NetE
     let options = builder.options_mut();
     options.timeout = Duration::from_secs(3);
     options.attempts = 2;
-    // No authority reads this machine's hosts file, and a second look must be one.
+    // A CA does not read this machine's hosts file, and a second look must not come from a cache.
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = 0;
     options.positive_max_ttl = Some(Duration::ZERO);
@@ -199,7 +199,7 @@ pub(super) fn tls_connector() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Takes every certificate, as authorities do when a redirect leads to https (the host's may be the very one that has
+/// Takes every certificate, as CAs do when a redirect leads to https (the host's may be the very one that has
 /// expired). Nothing secret is sent and nothing that is received is trusted: the answer is compared, no more.
 #[derive(Debug)]
 struct AnyCertificate(Vec<rustls::SignatureScheme>);

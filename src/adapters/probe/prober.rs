@@ -1,0 +1,251 @@
+//! The prober: it asks a route again and again until it is proved or the time is over.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hickory_resolver::TokioResolver;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::{TlsConnector, rustls};
+
+use super::failure::ProbeFailure;
+use super::proof::{Answered, Proof, Row, Way};
+use super::rules::{Answer, Target, Verdict, judge, may_fall_back, reachable};
+use super::settings::{ProbeMode, ProbeSettings};
+use super::wire;
+use crate::decide::name::{DnsName, RunId};
+use crate::decide::observed::CHALLENGE_PATH;
+
+const PAUSE_AFTER_GOOD: Duration = Duration::from_millis(350);
+/// Controllers need 0.1 to 5 s to take up a route.
+const PAUSE_AFTER_BAD: Duration = Duration::from_millis(750);
+pub(super) const REDIRECTS_MAX: usize = 10;
+/// Why there is no prober.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No resolver could be made.
+    #[error("cannot read the DNS configuration (`/etc/resolv.conf`; or give a server with `--resolver`): {0}")]
+    Resolver(String),
+    /// The system gave no random bytes.
+    #[error("the system has no random bytes for a probe's token")]
+    Random,
+    /// The TLS provider lacks the protocol versions.
+    #[error("cannot set up TLS for redirects to https: {0}")]
+    Tls(rustls::Error),
+}
+
+/// Probes routes, any number at a time.
+pub struct Prober {
+    settings: ProbeSettings,
+    run: RunId,
+    thumbprint: String,
+    resolver: TokioResolver,
+    tls: TlsConnector,
+    seed: [u8; 32],
+    tokens: AtomicU64,
+}
+
+impl Prober {
+    /// A prober for the answers of `run`, whose account key has this thumbprint (RFC 7638, base64url).
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] if the system lacks something that every probe needs.
+    pub fn new(settings: ProbeSettings, run: RunId, thumbprint: String) -> Result<Self, ProbeError> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| ProbeError::Random)?;
+        Ok(Self {
+            resolver: wire::resolver(settings.resolver).map_err(|error| ProbeError::Resolver(error.to_string()))?,
+            tls: wire::tls_connector().map_err(ProbeError::Tls)?,
+            settings,
+            run,
+            thumbprint,
+            seed,
+            tokens: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks until `host` has given this run's answer several times in a row over at least a second.
+    ///
+    /// `status_addresses` are the IP addresses and host names that a controller wrote into the Ingress's status.
+    /// If the future is dropped, the probe ends. Only the resolver has tasks of its own.
+    ///
+    /// # Errors
+    ///
+    /// The last failure before the deadline. A failure that waiting does not change is returned when it is seen twice.
+    pub async fn probe(&self, host: &DnsName, status_addresses: &[String]) -> Result<Proof, ProbeFailure> {
+        let deadline = Instant::now() + self.settings.deadline.min(Duration::from_secs(86_400));
+        let (mut seen, mut lasting) = (None, 0);
+        let mut row = Row::default();
+        loop {
+            let attempt = timeout_at(deadline, self.attempt(host, status_addresses, row.way));
+            let pause = match attempt.await {
+                Ok(Ok(answered)) => {
+                    if let Some(proof) = row.add(&answered, Instant::now()) {
+                        return Ok(proof);
+                    }
+                    PAUSE_AFTER_GOOD
+                }
+                Ok(Err(failure)) => {
+                    log::debug!("the route of `{host}` does not answer yet: {failure}");
+                    lasting = if failure.is_lasting(host) { lasting + 1 } else { 0 };
+                    if lasting == 2 {
+                        return Err(failure);
+                    }
+                    row = Row::default();
+                    seen = Some(failure);
+                    PAUSE_AFTER_BAD
+                }
+                Err(_) => Duration::ZERO,
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(seen.unwrap_or(ProbeFailure::TooSlow {
+                    host: host.clone(),
+                    answers: row.answers,
+                    deadline: self.settings.deadline,
+                }));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Asks once: by the row's way or, at its start, by the mode's.
+    async fn attempt(&self, host: &DnsName, status: &[String], way: Option<Way>) -> Result<Answered, ProbeFailure> {
+        let mode = self.settings.mode;
+        if mode == ProbeMode::Ingress || way == Some(Way::Ingress) {
+            let addresses = self.status_addresses(status).await;
+            if addresses.is_empty() {
+                return Err(ProbeFailure::StatusMissing { host: host.clone() });
+            }
+            return self.ask(host, Some(&addresses)).await;
+        }
+        let failure = match self.ask(host, None).await {
+            Err(failure @ ProbeFailure::ConnectFailed { .. }) if mode == ProbeMode::Auto => failure,
+            done => return done,
+        };
+        let behind = self.status_addresses(status).await;
+        if !may_fall_back(&failure, &behind) {
+            return Err(failure);
+        }
+        log::debug!("asking at the Ingress's address instead: {failure}");
+        match self.ask(host, Some(&behind)).await {
+            // Both ways failed. The public one is the one that the CA uses.
+            Err(ProbeFailure::ConnectFailed { .. }) => Err(failure),
+            done => done,
+        }
+    }
+
+    /// Asks once and follows redirects. `behind` has the addresses of the host if they are not taken from DNS.
+    async fn ask(&self, host: &DnsName, behind: Option<&[IpAddr]>) -> Result<Answered, ProbeFailure> {
+        let token = self.token();
+        let expected = format!("{token}.{}", self.thumbprint);
+        let mut target = Target {
+            secure: false,
+            host: host.clone(),
+            port: self.settings.http_port,
+            path: format!("{CHALLENGE_PATH}/{token}"),
+        };
+        let mut redirects = 0;
+        loop {
+            let url = target.shown(&token);
+            let addresses = match behind {
+                Some(addresses) if target.host == *host => addresses.to_vec(),
+                _ => self.public_addresses(&target.host).await?,
+            };
+            let (answer, address) = self.step(&target, addresses, &url, redirects).await?;
+            let location = match judge(&answer, &expected, &self.run) {
+                Verdict::Good => {
+                    let way = if behind.is_some() { Way::Ingress } else { Way::Public };
+                    return Ok(Answered { way, address });
+                }
+                Verdict::Wrong(speaker) => {
+                    return Err(ProbeFailure::WrongAnswer {
+                        url,
+                        address,
+                        status: answer.status,
+                        speaker,
+                    });
+                }
+                Verdict::Redirect(location) => location,
+            };
+            redirects += 1;
+            let next = if redirects > REDIRECTS_MAX {
+                Err("one redirect more than CAs follow")
+            } else {
+                target.follow(&location, self.settings.http_port, self.settings.https_port)
+            };
+            target = next.map_err(|problem| ProbeFailure::BadRedirect {
+                url,
+                address,
+                location: location.replace(&token, "...").chars().take(200).collect(),
+                problem,
+            })?;
+        }
+    }
+
+    /// One connection, one request, one answer.
+    async fn step(
+        &self,
+        target: &Target,
+        addresses: Vec<IpAddr>,
+        url: &str,
+        redirects: usize,
+    ) -> Result<(Answer, SocketAddr), ProbeFailure> {
+        let url = url.to_owned();
+        let (stream, address) = match wire::dial(&addresses, target.port).await {
+            Ok(connected) => connected,
+            Err(cause) => {
+                return Err(ProbeFailure::ConnectFailed {
+                    url,
+                    addresses,
+                    redirects,
+                    cause,
+                });
+            }
+        };
+        match wire::exchange(&self.tls, target, stream).await {
+            Ok(answer) => Ok((answer, address)),
+            Err(cause) => Err(ProbeFailure::NoAnswer { url, address, cause }),
+        }
+    }
+
+    /// A new token (RFC 8555 section 8.3: base64url), so that no cache can answer.
+    fn token(&self) -> String {
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        digest.update(&self.seed);
+        digest.update(&self.tokens.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        URL_SAFE_NO_PAD.encode(digest.finish())
+    }
+
+    /// The addresses in DNS that a probe may connect to.
+    async fn public_addresses(&self, host: &DnsName) -> Result<Vec<IpAddr>, ProbeFailure> {
+        let addresses = wire::resolve(&self.resolver, host).await?;
+        reachable(addresses, self.settings.allow_private).map_err(|(address, class)| ProbeFailure::PrivateAddress {
+            host: host.clone(),
+            address,
+            class,
+        })
+    }
+
+    /// The IP addresses in a status. Host names in it are resolved.
+    async fn status_addresses(&self, status: &[String]) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for text in status.iter().take(8) {
+            if let Ok(address) = text.parse() {
+                addresses.push(address);
+                continue;
+            }
+            match text.to_ascii_lowercase().parse::<DnsName>() {
+                Ok(name) => match wire::resolve(&self.resolver, &name).await {
+                    Ok(found) => addresses.extend(found),
+                    Err(failure) => log::debug!("a host name in an Ingress's status cannot be resolved: {failure}"),
+                },
+                Err(problem) => log::debug!("`{text}` in an Ingress's status {problem}"),
+            }
+        }
+        addresses
+    }
+}
