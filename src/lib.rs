@@ -125,7 +125,7 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
         }
         Action::Clean => {
             let report = clean(site, settings, stop).await?;
-            Ok(Ending::new(report.to_text(&settings.style), report.exit_status()))
+            Ok(Ending::new(report.to_clean_text(&settings.style), report.exit_status()))
         }
         _ => {
             site.warn_of_authority();

@@ -6,7 +6,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::adapters::acme::Account;
-use crate::adapters::cluster::Held;
+use crate::adapters::cluster::{Held, Presented};
 use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
 use crate::apply::context::Context;
 use crate::apply::order;
@@ -18,7 +18,7 @@ use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::route::Route;
+use crate::decide::route::{CHALLENGE_NAME, Route};
 
 /// Certificates that are probed and ordered at the same time.
 const CONCURRENT_CERTIFICATES: usize = 10;
@@ -61,7 +61,8 @@ impl Batch<'_> {
         // A Pod may have taken two minutes.
         self.held.check()?;
         let lost = answering.lost(self.context).shared();
-        let refused = self.present(answering).await?;
+        let presented = self.present(answering).await?;
+        let refused: BTreeSet<&SecretRef> = presented.refused.iter().map(|(secret, _)| secret).collect();
         let prober = Prober::new(
             self.probe_settings(),
             self.context.run.clone(),
@@ -83,7 +84,7 @@ impl Batch<'_> {
                             format!("no order was made, because nothing answers challenges any more: {why}"),
                             None,
                         ))),
-                        probed = self.probe(decision, &prober, &turns) => probed.map_err(Outcome::Failed),
+                        probed = self.probe(decision, &prober, &turns, &presented) => probed.map_err(Outcome::Failed),
                     };
                     progress.probed();
                     let outcome = match ready {
@@ -102,20 +103,26 @@ impl Batch<'_> {
     }
 
     /// Asks as the authority will, where there is still something to ask for.
-    async fn probe(&self, decision: &Decision, prober: &Prober, turns: &Semaphore) -> Result<(), Failure> {
+    async fn probe(
+        &self,
+        decision: &Decision,
+        prober: &Prober,
+        turns: &Semaphore,
+        presented: &Presented,
+    ) -> Result<(), Failure> {
         match order::is_issued(decision) {
             true => Ok(()),
-            false => probe(prober, turns, &decision.certificate).await,
+            false => probe(prober, turns, decision, presented).await,
         }
     }
 
     /// Creates the challenge objects; what the API server refused has its outcome then.
-    async fn present(&self, answering: &Solver) -> anyhow::Result<BTreeSet<SecretRef>> {
+    async fn present(&self, answering: &Solver) -> anyhow::Result<Presented> {
         let Solver { home, backend, .. } = answering;
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes.clone()).collect();
         let cluster = &self.context.site.cluster;
-        let refused = cluster.present(home, backend, &routes, self.classes).await?;
-        for (secret, why) in &refused {
+        let presented = cluster.present(home, backend, &routes, self.classes).await?;
+        for (secret, why) in &presented.refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
                 let message = format!("no order was made, because the challenge Ingress was refused: {why}");
@@ -123,7 +130,7 @@ impl Batch<'_> {
                 self.record.ended(decision, Outcome::Failed(failure));
             }
         }
-        Ok(refused.into_iter().map(|(secret, _)| secret).collect())
+        Ok(presented)
     }
 
     fn probe_settings(&self) -> ProbeSettings {
@@ -150,24 +157,30 @@ fn with_equal_hosts<'a>(decisions: impl Iterator<Item = &'a &'a Decision>) -> Ve
 }
 
 /// Asks every host of a certificate; all of them, so that one run names all that are dead.
-async fn probe(prober: &Prober, turns: &Semaphore, certificate: &Certificate) -> Result<(), Failure> {
+async fn probe(prober: &Prober, turns: &Semaphore, decision: &Decision, presented: &Presented) -> Result<(), Failure> {
+    let certificate = &decision.certificate;
     let probes = certificate.hosts.iter().map(|host| async move {
         // It is never closed.
         let _turn = turns.acquire().await;
-        prober.probe(host, &status_addresses(certificate, host)).await
+        let probed = prober.probe(host, &status_addresses(certificate, host)).await;
+        probed.err().map(|failure| (host, failure))
     });
-    let failures: Vec<_> = futures::future::join_all(probes)
-        .await
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
+    let failures: Vec<_> = futures::future::join_all(probes).await.into_iter().flatten().collect();
     if failures.is_empty() {
         return Ok(());
     }
+    let hint = |(host, failure): &(&DnsName, ProbeFailure)| {
+        let route = decision.routes.iter().find(|route| route.host == **host);
+        failure.hint(
+            route
+                .and_then(|route| presented.ingress_of(route))
+                .unwrap_or(CHALLENGE_NAME),
+        )
+    };
     Err(Failure {
         message: "no order was made, because the CA would not get an answer".into(),
-        causes: failures.iter().map(ToString::to_string).collect(),
-        hint: failures.iter().find_map(ProbeFailure::hint),
+        causes: failures.iter().map(|(_, failure)| failure.to_string()).collect(),
+        hint: failures.iter().find_map(hint),
     })
 }
 

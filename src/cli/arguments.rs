@@ -12,7 +12,7 @@ use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::Directory;
 use crate::decide::name::{DnsName, RunId};
 use crate::decide::policy::TLS_ACME;
-use crate::decide::selection::LabelSelector;
+use crate::decide::selection::{LabelSelector, ObjectName};
 
 const EXAMPLES: &str = "\
 Options that are not given are those of CronJob kube-lego-once in the home namespace, where there is one.
@@ -67,11 +67,14 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Command {
     /// Obtain every certificate that is due, store it, clean up, report
-    #[command(after_help = EXAMPLES)]
+    // clap would list what the environment gives as if it had to be typed.
+    #[command(after_help = EXAMPLES, override_usage = "kube-lego-once run [OPTIONS] [NAME]...")]
     Run(Box<RunArgs>),
     /// Show each check's answer for one Secret, or for those of one Ingress
+    #[command(override_usage = "kube-lego-once explain [OPTIONS] --namespace <NAMESPACE> <NAME>")]
     Explain(Box<ExplainArgs>),
     /// Remove what a run that was killed left behind
+    #[command(override_usage = "kube-lego-once clean [OPTIONS]")]
     Clean(CleanArgs),
     /// Answer one run's challenges until told to stop: what a solver Pod does
     #[command(hide = true)]
@@ -86,9 +89,9 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArgs {
-    /// Only these Secrets, or those of these Ingresses
+    /// Only these Secrets, or those of these Ingresses: NAME, secret/NAME or ingress/NAME
     #[arg(value_name = "NAME", help_heading = "Selection")]
-    pub(super) names: Vec<String>,
+    pub(super) names: Vec<ObjectName>,
     /// Report what is due and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -118,9 +121,9 @@ pub(super) struct RunArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// The Secret, or the Ingress
+    /// The Secret or the Ingress: NAME, secret/NAME or ingress/NAME
     #[arg(value_name = "NAME")]
-    pub(super) name: String,
+    pub(super) name: ObjectName,
     /// Its namespace
     #[arg(short, long, value_name = "NAMESPACE")]
     pub(super) namespace: String,
@@ -161,7 +164,7 @@ pub(super) struct SelectionArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct SourceArgs {
-    /// With --dry-run: plan from manifests in a file, a folder or stdin (-), without a cluster; may be repeated
+    /// Plan from manifests in a file, a folder or stdin (-), without a cluster; a run needs --dry-run with it; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|DIR|-")]
     pub(super) filenames: Vec<PathBuf>,
     /// With -f: sub-folders too
@@ -170,7 +173,7 @@ pub(super) struct SourceArgs {
     /// Take no options from CronJob kube-lego-once of the home namespace
     #[arg(long, env = "KUBE_LEGO_ONCE_NO_CRONJOB")]
     pub(super) no_cronjob: bool,
-    /// With --dry-run: what will be due at this time, such as 2026-12-24T00:00:00Z
+    /// Plan as if it were this time, such as 2026-12-24T00:00:00Z; a run needs --dry-run with it
     #[arg(long, value_name = "RFC3339")]
     pub(super) at: Option<Timestamp>,
 }

@@ -14,7 +14,7 @@ use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::name::RunId;
 use crate::decide::policy::{Policy, SharedHosts};
-use crate::decide::selection::Selection;
+use crate::decide::selection::{ObjectName, Selection};
 use crate::decide::solver_pod::Template;
 use crate::report::text::Style;
 
@@ -253,7 +253,7 @@ impl SourceArgs {
 }
 
 impl SelectionArgs {
-    fn into_selection(self, names: Vec<String>) -> Selection {
+    fn into_selection(self, names: Vec<ObjectName>) -> Selection {
         Selection {
             namespaces: self.namespaces.into_iter().collect(),
             labels: self.selector,

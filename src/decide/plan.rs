@@ -114,10 +114,11 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         .selection
         .unmatched(&certificates, &rejected)
         .into_iter()
-        .map(str::to_owned)
+        .map(ToString::to_string)
         .collect();
-    certificates.retain(|certificate| policy.selection.selects(certificate));
-    rejected.retain(|rejected| policy.selection.selects_rejected(rejected));
+    let classes = classes(observed);
+    certificates.retain(|certificate| policy.selection.selects(certificate, classes));
+    rejected.retain(|rejected| policy.selection.selects_rejected(rejected, classes));
     rejected.sort();
     let ledger = observed.ledger.found();
     let mut plan = Plan {
@@ -128,7 +129,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         rejected,
         sweep: Vec::new(),
         awaited: None,
-        classes: classes(observed).to_vec(),
+        classes: classes.to_vec(),
         forget: ledger.map(|ledger| forgettable(ledger, observed)).unwrap_or_default(),
         ledger_unread: match &observed.ledger {
             Read::Unknown(unread) => Some(unread.clone()),
@@ -138,7 +139,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         notes: observed.notes.clone(),
     };
     // Most runs have nothing due.
-    let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes(observed)));
+    let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes));
     for certificate in certificates {
         match decide(observed, policy, certificate) {
             (Verdict::Issue, mut decision) => {
@@ -403,7 +404,7 @@ pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
     let wanted = desired(&observed.ingresses, &policy.annotation).certificates;
     let wanted = wanted
         .into_iter()
-        .filter(|certificate| policy.selection.selects(certificate))
+        .filter(|certificate| policy.selection.selects(certificate, classes(observed)))
         .map(|certificate| certificate.secret);
     // Of an entry in the ledger it must be known whether its certificate is stored, whoever wants it today.
     let pending = observed.ledger.found().into_iter().flat_map(|ledger| &ledger.pending);

@@ -1,10 +1,12 @@
 //! Which certificates a run is about: namespaces, labels, names and classes. Pure choice; unions and claims do not look here.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
 
 use super::desired::{Certificate, Rejected};
-use super::observed::Pairs;
+use super::observed::{IngressClass, Pairs};
+use super::route::class_name;
 
 /// What is selected. An empty set selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct Selection {
     /// `-l`.
     pub labels: LabelSelector,
     /// Names of Secrets or Ingresses.
-    pub names: BTreeSet<String>,
+    pub names: BTreeSet<ObjectName>,
     /// Ingress classes.
     pub classes: BTreeSet<String>,
 }
@@ -22,14 +24,14 @@ pub struct Selection {
 impl Selection {
     /// Whether a certificate is meant: by its namespace, its own or a contributing Ingress's name, and for labels and classes
     /// by any contributing Ingress.
-    pub fn selects(&self, certificate: &Certificate) -> bool {
+    pub fn selects(&self, certificate: &Certificate, classes: &[IngressClass]) -> bool {
         let contributions = &certificate.contributions;
-        let named =
-            |name: &str| certificate.secret.name == name || contributions.iter().any(|by| by.ingress.name == name);
         all_or(&self.namespaces, |namespace| certificate.secret.namespace == *namespace)
-            && all_or(&self.names, |name| named(name))
+            && all_or(&self.names, |name| name.is_of(certificate))
             && all_or(&self.classes, |class| {
-                contributions.iter().any(|by| by.class.as_str() == Some(class))
+                contributions
+                    .iter()
+                    .any(|by| class_name(&by.class, classes) == Some(class))
             })
             && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(&by.labels)))
     }
@@ -40,10 +42,12 @@ impl Selection {
     }
 
     /// Whether a rejected Ingress is meant.
-    pub fn selects_rejected(&self, rejected: &Rejected) -> bool {
+    pub fn selects_rejected(&self, rejected: &Rejected, classes: &[IngressClass]) -> bool {
         all_or(&self.namespaces, |namespace| rejected.ingress.namespace == *namespace)
-            && all_or(&self.names, |name| rejected.ingress.name == *name)
-            && all_or(&self.classes, |class| rejected.class.as_str() == Some(class))
+            && all_or(&self.names, |name| name.is_of_ingress(&rejected.ingress.name))
+            && all_or(&self.classes, |class| {
+                class_name(&rejected.class, classes) == Some(class)
+            })
             && self.labels.matches(&rejected.labels)
     }
 
@@ -52,27 +56,87 @@ impl Selection {
         &'a self,
         certificates: impl IntoIterator<Item = &'a Certificate> + Clone,
         rejected: &'a [Rejected],
-    ) -> Vec<&'a str> {
-        let known = |name: &str| {
+    ) -> Vec<&'a ObjectName> {
+        let known = |name: &ObjectName| {
             let here = |namespace: &str| all_or(&self.namespaces, |named| named == namespace);
             let mut wanted = certificates.clone().into_iter();
-            wanted.any(|certificate| {
-                here(&certificate.secret.namespace)
-                    && (certificate.secret.name == name
-                        || certificate.contributions.iter().any(|by| by.ingress.name == name))
-            }) || rejected
-                .iter()
-                .any(|rejected| here(&rejected.ingress.namespace) && rejected.ingress.name == name)
+            wanted.any(|certificate| here(&certificate.secret.namespace) && name.is_of(certificate))
+                || rejected
+                    .iter()
+                    .any(|rejected| here(&rejected.ingress.namespace) && name.is_of_ingress(&rejected.ingress.name))
         };
-        self.names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !known(name))
-            .collect()
+        self.names.iter().filter(|name| !known(name)).collect()
     }
 }
 
-fn all_or(set: &BTreeSet<String>, fits: impl Fn(&String) -> bool) -> bool {
+/// The name of a Secret or an Ingress, perhaps with its kind, as kubectl takes it: `NAME`, `secret/NAME`, `ingress/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName {
+    kind: Option<Kind>,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Secret,
+    Ingress,
+}
+
+impl ObjectName {
+    fn is_of(&self, certificate: &Certificate) -> bool {
+        let secret = self.kind != Some(Kind::Ingress) && certificate.secret.name == self.name;
+        secret
+            || certificate
+                .contributions
+                .iter()
+                .any(|by| self.is_of_ingress(&by.ingress.name))
+    }
+
+    fn is_of_ingress(&self, name: &str) -> bool {
+        self.kind != Some(Kind::Secret) && self.name == name
+    }
+}
+
+impl FromStr for ObjectName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, name) = match text.split_once('/') {
+            None => (None, text),
+            Some((kind, name)) => {
+                // The forms that kubectl takes and prints: singular, plural, short, and with the API group.
+                let kind = match kind {
+                    "secret" | "secrets" => Kind::Secret,
+                    "ingress" | "ingresses" | "ing" | "ingress.networking.k8s.io" | "ingresses.networking.k8s.io" => {
+                        Kind::Ingress
+                    }
+                    other => return Err(format!("`{other}` is neither `secret` nor `ingress`")),
+                };
+                (Some(kind), name)
+            }
+        };
+        match name.is_empty() || name.contains('/') {
+            true => Err("a name is `NAME`, `secret/NAME` or `ingress/NAME`".into()),
+            false => Ok(Self {
+                kind,
+                name: name.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            None => "",
+            Some(Kind::Secret) => "secret/",
+            Some(Kind::Ingress) => "ingress/",
+        })?;
+        f.write_str(&self.name)
+    }
+}
+
+fn all_or<T>(set: &BTreeSet<T>, fits: impl Fn(&T) -> bool) -> bool {
     set.is_empty() || set.iter().any(fits)
 }
 
@@ -201,7 +265,79 @@ fn part(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::desired::desired;
+    use super::super::fixtures::ingress;
+    use super::super::name::ClassName;
+    use super::super::policy::TLS_ACME;
     use super::*;
+
+    #[test]
+    fn a_name_may_say_its_kind_as_kubectl_does() {
+        let plan = |name: &str| {
+            let ingresses = [
+                ingress("web", "shop").tls("shop-tls", &["a.example"]),
+                ingress("web", "shop-tls").tls("other", &["b.example"]),
+            ];
+            let certificates = desired(&ingresses, TLS_ACME).certificates;
+            let names = BTreeSet::from([name.parse().expect("a name")]);
+            let selection = Selection {
+                names,
+                ..Selection::default()
+            };
+            let selected = certificates.iter().filter(|it| selection.selects(it, &[]));
+            selected.map(|it| it.secret.name.clone()).collect::<Vec<_>>()
+        };
+        for (name, expected) in [
+            ("shop-tls", &["other", "shop-tls"] as &[&str]),
+            ("secret/shop-tls", &["shop-tls"]),
+            ("secrets/shop-tls", &["shop-tls"]),
+            ("ingress/shop-tls", &["other"]),
+            ("ing/shop", &["shop-tls"]),
+            ("ingress.networking.k8s.io/shop", &["shop-tls"]),
+            ("secret/shop", &[]),
+        ] {
+            assert_eq!(plan(name), expected, "{name}");
+        }
+        for (text, words) in [
+            ("pod/shop", "`pod` is neither `secret` nor `ingress`"),
+            ("secret/", "a name is `NAME`"),
+            ("secret/a/b", "a name is `NAME`"),
+            ("", "a name is `NAME`"),
+        ] {
+            let error = text.parse::<ObjectName>().expect_err(text);
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_class_selects_what_gets_it_by_default() {
+        let class = |name: &str, is_default| IngressClass {
+            name: name.into(),
+            controller: "example.com/c".into(),
+            is_default,
+        };
+        let classes = [class("contour", true), class("other", false)];
+        let selects = |selected: &str, of: ClassName, classes: &[IngressClass]| {
+            let ingresses = [ingress("web", "a").tls("a-tls", &["a.example"]).class(of)];
+            let certificate = &desired(&ingresses, TLS_ACME).certificates[0];
+            let classes_selected = BTreeSet::from([selected.to_owned()]);
+            let selection = Selection {
+                classes: classes_selected,
+                ..Selection::default()
+            };
+            selection.selects(certificate, classes)
+        };
+        for (selected, of, known, expected) in [
+            ("contour", ClassName::Default, &classes[..], true),
+            ("other", ClassName::Default, &classes, false),
+            ("contour", ClassName::Default, &[], false),
+            ("contour", ClassName::Spec("contour".into()), &[], true),
+            ("contour", ClassName::Annotation("contour".into()), &classes, true),
+            ("contour", ClassName::Spec("other".into()), &classes, false),
+        ] {
+            assert_eq!(selects(selected, of.clone(), known), expected, "{selected} {of}");
+        }
+    }
 
     #[test]
     fn selectors_match_as_kubectls_do() {

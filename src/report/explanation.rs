@@ -108,7 +108,7 @@ mod tests {
         let mut observed = observed(ingresses, Read::Absent);
         observed.secrets.insert(SecretRef::new("web", "b-tls"), Read::Absent);
         let mut policy = Policy::default();
-        policy.selection.names.insert(name.into());
+        policy.selection.names.insert(name.parse().expect("a name"));
         let style = Style {
             width: Some(COLUMNS),
             ..Style::default()

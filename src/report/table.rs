@@ -26,6 +26,18 @@ impl Report {
         self.text(style, &HEADER, style.width, cells)
     }
 
+    /// What `clean` did: what is gone, and how much of it.
+    pub fn to_clean_text(&self, style: &Style) -> String {
+        let mut text = String::new();
+        self.write_sentences(&mut text, style);
+        text.push_str(&match self.leftovers.len() {
+            0 => "nothing of an earlier run is left\n".to_owned(),
+            1 => "1 object removed\n".to_owned(),
+            count => format!("{count} objects removed\n"),
+        });
+        text
+    }
+
     /// The table with all hosts, Ingresses and issuers, as wide as it needs to be.
     pub fn to_wide_text(&self, style: &Style) -> String {
         const HEADER: [&str; 10] = [
@@ -292,7 +304,7 @@ mod tests {
     use super::*;
     use crate::decide::fixtures::{certificate, days, ingress, now, observed, secret};
     use crate::decide::name::SecretRef;
-    use crate::decide::observed::{Observed, Read};
+    use crate::decide::observed::{Leftover, LeftoverKind, Observed, Read};
     use crate::decide::outcome::{Outcome, Outcomes};
     use crate::decide::plan::plan;
     use crate::decide::policy::Policy;
@@ -342,6 +354,31 @@ refused web/c-tls WildcardHost: host `*.c.example` is a wildcard, which HTTP-01 
 3 certificates: 1 due, 1 valid, 1 refused, 1 rejected
 ";
         assert_eq!(report(None).to_text(&Style::default()), expected);
+    }
+
+    #[test]
+    fn clean_says_what_is_gone() {
+        let leftover = |name: &str| Leftover {
+            kind: LeftoverKind::Service,
+            namespace: "home".into(),
+            name: name.into(),
+            uid: "u".into(),
+            run: "r1".into(),
+        };
+        for (names, expected) in [
+            (&[] as &[&str], "nothing of an earlier run is left\n"),
+            (&["a"], "removed Service home/a of run r1\n1 object removed\n"),
+            (
+                &["a", "b"],
+                "removed Service home/a of run r1\nremoved Service home/b of run r1\n2 objects removed\n",
+            ),
+        ] {
+            let mut observed = observed(vec![], Read::Absent);
+            observed.leftovers = names.iter().map(|name| leftover(name)).collect();
+            let plan = plan(&observed, &Policy::default()).only_sweep();
+            let report = Report::of_run(&plan, &Outcomes::new(), None);
+            assert_eq!(report.to_clean_text(&Style::default()), expected);
+        }
     }
 
     #[test]

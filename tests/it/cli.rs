@@ -91,6 +91,36 @@ fn completions_are_made_for_each_shell() {
 }
 
 #[test]
+fn what_the_environment_gives_is_not_said_to_be_missing() {
+    for (verb, usage) in [
+        ("run", "Usage: kube-lego-once run [OPTIONS] [NAME]...\n"),
+        (
+            "explain",
+            "Usage: kube-lego-once explain [OPTIONS] --namespace <NAMESPACE> <NAME>\n",
+        ),
+        ("clean", "Usage: kube-lego-once clean [OPTIONS]\n"),
+    ] {
+        let mut command = program();
+        command.args([verb, "--nosuch"]);
+        command
+            .env("KUBE_LEGO_ONCE_DIRECTORY", "letsencrypt")
+            .env("KUBE_LEGO_ONCE_HOME_NAMESPACE", "home");
+        let ran = Ran::from(command.output().expect("the program")).exits(2);
+        assert!(ran.stderr.contains(usage), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_name_that_is_of_another_kind_is_refused() {
+    let ran = run(&["run", "pod/shop", "-n", "web"]).exits(2);
+    assert!(
+        ran.stderr.contains("`pod` is neither `secret` nor `ingress`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn the_last_word_is_json_where_the_log_is() {
     let ran = run(&["run", "--log-format", "json"]).exits(2);
     let line: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().expect("a line")).expect("JSON");

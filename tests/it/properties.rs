@@ -162,6 +162,7 @@ proptest! {
 
     #[test]
     fn a_selection_changes_no_verdict(observed in observed(), policy in policy(), selection in selection()) {
+        let classes = observed.classes.found().expect("classes");
         let whole = plan(&observed, &policy);
         let selective = Policy { selection, ..policy };
         // As on a cluster: what is not selected is not read.
@@ -172,7 +173,7 @@ proptest! {
         let expected: Vec<_> = whole
             .decisions()
             .into_iter()
-            .filter(|(_, decision)| selective.selection.selects(&decision.certificate))
+            .filter(|(_, decision)| selective.selection.selects(&decision.certificate, classes))
             .map(|decision| format!("{decision:?}"))
             .collect();
         let got: Vec<_> = part.decisions().into_iter().map(|decision| format!("{decision:?}")).collect();

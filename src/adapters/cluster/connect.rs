@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
+use kube::client::AuthError;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use super::Cluster;
 use super::error::chain;
@@ -60,6 +63,8 @@ pub enum ConnectError {
         server: String,
         /// What is missing: a credential plugin, a certificate.
         cause: String,
+        /// How the plugin is installed, by the kubeconfig's own words.
+        install_hint: Option<String>,
     },
 }
 
@@ -73,7 +78,7 @@ impl ConnectError {
                 "name a kubeconfig with `--kubeconfig` or `KUBECONFIG`; in a Pod, let it mount its ServiceAccount's token"
                     .into()
             }
-            Self::Client { .. } => return None,
+            Self::Client { install_hint, .. } => return install_hint.clone(),
         })
     }
 }
@@ -100,6 +105,14 @@ impl Cluster {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = kube::Client::try_from(config).map_err(|error| ConnectError::Client {
             server: server.clone(),
+            install_hint: match &error {
+                kube::Error::Auth(AuthError::AuthExecStart(_)) => plugin.as_deref().and_then(|plugin| {
+                    kubeconfig_paths(settings)
+                        .iter()
+                        .find_map(|path| install_hint(path, plugin))
+                }),
+                _ => None,
+            },
             cause: match &error {
                 kube::Error::Auth(error) => super::error::auth(error, plugin.as_deref()),
                 error => chain(error),
@@ -107,6 +120,39 @@ impl Cluster {
         })?;
         Ok(Self::of(client, &server))
     }
+}
+
+/// `installHint` of a credential plugin (<https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>), which
+/// kube does not keep.
+fn install_hint(path: &Path, plugin: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let documents = serde_yaml_ng::Deserializer::from_str(&text).filter_map(|it| Value::deserialize(it).ok());
+    let users: Vec<Value> = documents
+        .filter_map(|it| it.get("users")?.as_array().cloned())
+        .flatten()
+        .collect();
+    let execs = users.iter().filter_map(|user| user.get("user")?.get("exec"));
+    let mut of_plugin = execs.filter(|exec| exec["command"] == plugin);
+    // Somebody's text: no terminal escapes, no line breaks.
+    let plain = of_plugin
+        .find_map(|exec| exec["installHint"].as_str())?
+        .replace(char::is_control, " ");
+    Some(plain.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|hint| !hint.is_empty())
+}
+
+/// The kubeconfig files that count: those that were named, else the usual one.
+fn kubeconfig_paths(settings: &ConnectSettings) -> Vec<PathBuf> {
+    match (&settings.kubeconfig, listed_paths(env::var_os("KUBECONFIG"))) {
+        (Some(path), _) => vec![path.clone()],
+        (None, listed) if listed.is_empty() => default_path().into_iter().collect(),
+        (None, listed) => listed,
+    }
+}
+
+/// What `KUBECONFIG` lists.
+fn listed_paths(listed: Option<OsString>) -> Vec<PathBuf> {
+    let paths = listed.iter().flat_map(env::split_paths);
+    paths.filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 fn default_path() -> Option<PathBuf> {
@@ -123,11 +169,7 @@ async fn configuration(
         let source = format!("`--kubeconfig {}`", path.display());
         return from_files(settings, source, std::slice::from_ref(path)).await;
     }
-    let listed: Vec<PathBuf> = listed
-        .iter()
-        .flat_map(env::split_paths)
-        .filter(|path| !path.as_os_str().is_empty())
-        .collect();
+    let listed = listed_paths(listed);
     if !listed.is_empty() {
         return from_files(settings, "the environment's `KUBECONFIG`".into(), &listed).await;
     }
@@ -323,6 +365,36 @@ mod tests {
         assert_eq!(error, expected);
         let error = connect("echo SECRET").await.expect_err("no credential");
         assert!(!error.contains("SECRET"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_credential_plugin_that_is_missing_says_how_it_is_installed() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = Folder::new("no-plugin");
+        for (hint, expected) in [
+            (
+                "installHint: \"run\\n  `apt install it`\"",
+                Some("run `apt install it`"),
+            ),
+            ("installHint: ''", None),
+            ("env: []", None),
+        ] {
+            let exec = format!(
+                "{{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: /no/such/plugin, {hint}}}"
+            );
+            let text = A.replace("cluster: a}}", "cluster: a, user: a}}")
+                + &format!("\n---\nusers: [{{name: a, user: {{exec: {exec}}}}}]");
+            let settings = ConnectSettings {
+                kubeconfig: Some(folder.file("config", &text)),
+                context: None,
+            };
+            let error = Cluster::connect(&settings).await.expect_err("no plugin");
+            assert!(
+                error.to_string().contains("`/no/such/plugin` does not start"),
+                "{error}"
+            );
+            assert_eq!(error.hint().as_deref(), expected, "{hint}");
+        }
     }
 
     #[tokio::test]

@@ -292,9 +292,9 @@ async fn a_batch_is_presented_but_for_what_a_policy_refuses_and_withdrawn() {
         })
         .collect();
     let backend = Backend::Address("192.0.2.1".parse().expect("an address"), 8080);
-    let refused = cluster.present(&home, &backend, &routes, &[]).await.expect("presented");
-    let [(secret, why)] = refused.as_slice() else {
-        panic!("{refused:?}");
+    let presented = cluster.present(&home, &backend, &routes, &[]).await.expect("presented");
+    let [(secret, why)] = presented.refused.as_slice() else {
+        panic!("{presented:?}");
     };
     assert_eq!(*secret, SecretRef::new("web", "s4"));
     println!("{}", why.message);

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use tokio::sync::RwLock;
 
-pub use challenge::PresentError;
+pub use challenge::{PresentError, Presented};
 pub use connect::{ConnectError, ConnectSettings, in_cluster_namespace};
 pub use error::ClusterError;
 pub use events::Unsaid;

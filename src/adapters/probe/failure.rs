@@ -114,8 +114,8 @@ impl ProbeFailure {
         }
     }
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
+    /// What a person can do about it. `ingress` is the challenge Ingress by which the question was to come.
+    pub fn hint(&self, ingress: &str) -> Option<String> {
         let text = match self {
             Self::NameMissing { host } | Self::AddressMissing { host } => {
                 return Some(format!(
@@ -132,7 +132,7 @@ impl ProbeFailure {
             Self::ConnectFailed { .. } => {
                 "CAs connect to port 80: does the name point at the ingress controller, and does every firewall let port 80 through?"
             }
-            Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker).to_owned()),
+            Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, ingress)),
             Self::BadRedirect { .. } => {
                 "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
             }
@@ -156,8 +156,8 @@ impl ProbeFailure {
     }
 }
 
-fn answer_hint(status: StatusCode, speaker: &Speaker) -> &'static str {
-    match (speaker, status.as_u16()) {
+fn answer_hint(status: StatusCode, speaker: &Speaker, ingress: &str) -> String {
+    let words = match (speaker, status.as_u16()) {
         (Speaker::OtherRun(_), _) => "two runs at once, or two installations, answer for this host",
         (Speaker::Unnamed, _) => "a proxy in front of the controller removes the header, or answers from a cache",
         (Speaker::ThisRun, _) => "something in front of the controller changes the text of the answer",
@@ -168,7 +168,10 @@ fn answer_hint(status: StatusCode, speaker: &Speaker) -> &'static str {
             "the controller cannot reach the challenge responder: is there a network policy or, with `--advertise-address`, a firewall?"
         }
         (Speaker::Stranger, _) => {
-            "does the name point at this cluster, and does a controller serve the Ingress's class? its log says whether it took up the challenge Ingress `kube-lego-once-CLASS`"
+            return format!(
+                "does the name point at this cluster, and does a controller serve the Ingress's class? its log says whether it took up the challenge Ingress `{ingress}`"
+            );
         }
-    }
+    };
+    words.to_owned()
 }

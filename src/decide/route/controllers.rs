@@ -161,6 +161,12 @@ pub fn class_object<'a>(class: &ClassName, classes: &'a [IngressClass]) -> Optio
     }
 }
 
+/// One name for a class, however an Ingress says it: in the field, in the annotation, or not at all where there is a default.
+pub fn class_name<'a>(class: &'a ClassName, classes: &'a [IngressClass]) -> Option<&'a str> {
+    let default = || Some(class_object(class, classes)?.name.as_str());
+    class.as_str().or_else(default)
+}
+
 /// The row for a class: by its IngressClass's controller, else by its name, else the last one.
 pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Controller {
     let object = class_object(class, classes);

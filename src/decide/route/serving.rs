@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::controllers::{Controller, Deeper, Hosts, class_object, controller};
+use super::controllers::{Controller, Deeper, Hosts, class_name, class_object, controller};
 use super::rule::RuleHost;
 use crate::decide::name::{ClassName, DnsName};
 use crate::decide::observed::{Ingress, IngressClass};
@@ -49,7 +49,10 @@ impl<'a> Serving<'a> {
 
     fn add(&mut self, ingress: &'a Ingress) {
         let row = controller(&ingress.class, self.classes);
-        let (class, controller) = (self.class(&ingress.class), self.controller(&ingress.class, row));
+        let (class, controller) = (
+            class_name(&ingress.class, self.classes),
+            self.controller(&ingress.class, row),
+        );
         if !ingress.deleting {
             let certain = self.certain.entry(class).or_default();
             certain.add(ingress, &row.hosts, row.hosts.pathless);
@@ -63,7 +66,7 @@ impl<'a> Serving<'a> {
     /// Ingress in sight serves the host.
     pub(in crate::decide) fn rule(&self, class: &ClassName, host: &DnsName) -> Option<RuleHost> {
         let row = controller(class, self.classes);
-        let certain = self.certain.get(&self.class(class));
+        let certain = self.certain.get(&class_name(class, self.classes));
         let possible = match self.controller(class, row) {
             None => Some(&self.anywhere),
             controller => self.possible.get(&controller),
@@ -73,15 +76,6 @@ impl<'a> Serving<'a> {
             .into_iter()
             .flatten()
             .find_map(|served| served.rule(host, row.hosts.deeper))
-    }
-
-    /// One name for a class, however an Ingress says it.
-    fn class<'b>(&self, class: &'b ClassName) -> Option<&'b str>
-    where
-        'a: 'b,
-    {
-        let default = || Some(class_object(class, self.classes)?.name.as_str());
-        class.as_str().or_else(default)
     }
 
     /// What stands for the controller of a class: none where no IngressClass says which one serves Ingresses without a class.

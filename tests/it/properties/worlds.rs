@@ -331,6 +331,7 @@ prop_compose! {
         labels in select(&["", "app=web", "app!=web", "!app"][..]),
     ) -> Selection {
         let labels = labels.parse().expect("a selector");
+        let names = names.iter().map(|name| name.parse().expect("a name")).collect();
         Selection { namespaces, labels, names, classes }
     }
 }

@@ -8,3 +8,4 @@ mod tests;
 mod withdraw;
 
 pub use self::create::PresentError;
+pub use self::present::Presented;

@@ -11,9 +11,25 @@ use crate::decide::route::{
     Backend, Chunk, Home, Route, RuleHost, backend_objects, challenge_ingress, chunks, ingress_name,
 };
 
+/// What became of a batch's routes.
+#[derive(Debug, Default)]
+pub struct Presented {
+    /// The certificates with hosts that the API server refuses in an Ingress, and why.
+    pub refused: Vec<(SecretRef, Failure)>,
+    /// The challenge Ingress of each rule, by the class's name: the same in the field and in the annotation.
+    ingresses: BTreeMap<Option<String>, BTreeMap<RuleHost, String>>,
+}
+
+impl Presented {
+    /// The name of the challenge Ingress that has a route's rule.
+    pub fn ingress_of(&self, route: &Route) -> Option<&str> {
+        let of_class = self.ingresses.get(&route.class.as_str().map(str::to_owned))?;
+        of_class.get(&route.rule).map(String::as_str)
+    }
+}
+
 impl Cluster {
-    /// Creates the backend and, for each class, the challenge Ingresses. Returns the certificates with hosts that the API
-    /// server refuses in an Ingress, and why.
+    /// Creates the backend and, for each class, the challenge Ingresses.
     ///
     /// The future may be dropped at any time. [`Cluster::withdraw`] finds all that was created, also an object whose creation
     /// was not finished.
@@ -23,7 +39,7 @@ impl Cluster {
         backend: &Backend,
         routes: &BTreeSet<Route>,
         classes: &[IngressClass],
-    ) -> Result<Vec<(SecretRef, Failure)>, PresentError> {
+    ) -> Result<Presented, PresentError> {
         let objects = backend_objects(home, backend);
         self.make(LeftoverKind::Service, home, &objects.service).await?;
         if let Some(slice) = &objects.endpoint_slice {
@@ -41,25 +57,27 @@ impl Cluster {
         home: &Home,
         routes: &BTreeSet<Route>,
         classes: &[IngressClass],
-    ) -> Result<Vec<(SecretRef, Failure)>, PresentError> {
-        let mut refused = Vec::new();
+    ) -> Result<Presented, PresentError> {
+        let Presented {
+            mut refused,
+            mut ingresses,
+        } = Presented::default();
         let mut used = BTreeSet::new();
-        // By the class's name, whether it is in the field or in the annotation.
-        let mut made: BTreeMap<Option<String>, BTreeSet<RuleHost>> = BTreeMap::new();
         let mut left: VecDeque<Chunk> = chunks(routes).into();
         while let Some(chunk) = left.pop_front() {
             let name = free_name(&chunk.class, &used);
             // One rule serves all certificates that need it, and some webhooks refuse a second rule of the same host and path.
-            let made = made.entry(chunk.class.as_str().map(str::to_owned)).or_default();
-            let rules: BTreeSet<RuleHost> = chunk.rules().difference(made).cloned().collect();
+            let made = ingresses.entry(chunk.class.as_str().map(str::to_owned)).or_default();
+            let mut rules = chunk.rules();
+            rules.retain(|rule| !made.contains_key(rule));
             if rules.is_empty() {
                 continue;
             }
             let ingress = challenge_ingress(home, name.clone(), &chunk.class, &rules, classes);
             match self.make(LeftoverKind::Ingress, home, &ingress).await {
                 Ok(_) => {
+                    made.extend(rules.into_iter().map(|rule| (rule, name.clone())));
                     used.insert(name);
-                    made.extend(rules);
                 }
                 Err(PresentError::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
                     Some((first, second)) => {
@@ -75,7 +93,7 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
-        Ok(refused)
+        Ok(Presented { refused, ingresses })
     }
 }
 

@@ -131,14 +131,23 @@ async fn classes_whose_names_make_one_label_get_an_ingress_each() {
 #[tokio::test]
 async fn one_refused_host_fails_its_certificate_alone() {
     let (cluster, server, kept) = keeper("h4.example", Vec::new());
-    let refused = cluster
+    let presented = cluster
         .present(&home(), &job(), &routes(8), &[])
         .await
         .expect("presented");
-    let [(secret, why)] = refused.as_slice() else {
-        panic!("{refused:?}");
+    let [(secret, why)] = presented.refused.as_slice() else {
+        panic!("{presented:?}");
     };
     assert_eq!(secret.to_string(), "web/s4");
+    let ingress_of = |n: usize| {
+        routes(8)
+            .into_iter()
+            .nth(n)
+            .and_then(|it| presented.ingress_of(&it).map(str::to_owned))
+    };
+    assert_eq!(ingress_of(0).as_deref(), Some("kube-lego-once-nginx"));
+    assert_eq!(ingress_of(4), None);
+    assert_eq!(ingress_of(7).as_deref(), Some("kube-lego-once-nginx-2"));
     assert!(why.message.contains("admission webhook"), "{}", why.message);
     let kept = kept.lock().expect("a lock");
     let names: Vec<_> = kept
