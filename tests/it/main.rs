@@ -21,6 +21,7 @@ mod quick_start;
 mod readme;
 mod report;
 mod scene;
+mod servers;
 mod shipped;
 mod suggestions;
 mod tidy;
