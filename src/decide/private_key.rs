@@ -141,10 +141,9 @@ fn raw_algorithm<'a>(leaf: &'a X509Certificate<'_>) -> &'a [u8] {
     &raw[..raw.len() - rest.len()]
 }
 
+/// Both libraries read over what is behind the sequence, and OpenSSL over nothing within it.
 fn rsa_numbers(public: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (numbers, []) = content(public, SEQUENCE)? else {
-        return None;
-    };
+    let (numbers, _) = content(public, SEQUENCE)?;
     let (modulus, numbers) = number(numbers)?;
     let (exponent, []) = number(numbers)? else {
         return None;

@@ -678,19 +678,20 @@ fn no_secret_is_judged_otherwise_than_by_every_server() {
     let mut wrong = falsehoods(&table);
     let first = number("SERVERS_FIRST", 0);
     let numbers: Vec<u64> = (first..first + number("SERVERS_MUTATIONS", MUTATIONS)).collect();
+    let corpus = Corpus::read();
     let (one, two) = numbers.split_at(numbers.len() / 2);
     let judged = thread::scope(|scope| {
-        let one = scope.spawn(|| mutations_judged(one));
-        let two = mutations_judged(two);
+        let one = scope.spawn(|| mutations_judged(&corpus, one));
+        let two = mutations_judged(&corpus, two);
         [one.join().expect("one half"), two].concat()
     });
     let count = |what: &dyn Fn(&Judged) -> bool| judged.iter().filter(|(.., judged)| what(judged)).count();
     let mut otherwise = 0;
-    for (number, pair, judged) in &judged {
+    for (number, judged) in &judged {
         if let Some(failure) = judged.failure() {
             otherwise += 1;
             let _ = writeln!(wrong, "mutation {number}: {failure}");
-            keep(*number, pair);
+            keep(*number, &mutation(&corpus, *number));
         }
     }
     println!(
@@ -730,14 +731,16 @@ fn falsehoods(table: &[Accident]) -> String {
     wrong
 }
 
-fn mutations_judged(numbers: &[u64]) -> Vec<(u64, Input, Judged)> {
-    let corpus = Corpus::read();
-    let pairs: Vec<Input> = numbers.iter().map(|number| mutation(&corpus, *number)).collect();
-    let judged = judged(&pairs);
-    let numbered = numbers.iter().copied().zip(pairs).zip(judged);
-    numbered
-        .map(|((number, pair), judged)| (number, pair, judged))
-        .collect()
+/// So many pairs are in memory at a time.
+const CHUNK: usize = 5_000;
+
+fn mutations_judged(corpus: &Corpus, numbers: &[u64]) -> Vec<(u64, Judged)> {
+    let mut all = Vec::new();
+    for numbers in numbers.chunks(CHUNK) {
+        let pairs: Vec<Input> = numbers.iter().map(|number| mutation(corpus, *number)).collect();
+        all.extend(numbers.iter().copied().zip(judged(&pairs)));
+    }
+    all
 }
 
 fn keep(number: u64, pair: &Input) {
