@@ -18,11 +18,21 @@ pub fn days(count: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * count)
 }
 
+/// The end of a certificate that has none (RFC 5280 section 4.1.2.5), in seconds: later than any timestamp.
+const NEVER: u64 = 253_402_300_799;
+
 /// A chain of two by an authority called `issuer`, and the leaf's key, both in PEM.
 pub fn certificate(names: &[&str], issuer: &str, from: Timestamp, until: Timestamp) -> (String, String) {
-    let time = |timestamp: Timestamp| {
-        rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(timestamp.as_second().unsigned_abs())
-    };
+    certificate_until(names, issuer, from, until.as_second().unsigned_abs())
+}
+
+/// The same without a well-defined end.
+pub fn endless_certificate(names: &[&str], from: Timestamp) -> (String, String) {
+    certificate_until(names, "Test CA", from, NEVER)
+}
+
+fn certificate_until(names: &[&str], issuer: &str, from: Timestamp, until: u64) -> (String, String) {
+    let time = |seconds| rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(seconds);
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,7 +42,7 @@ pub fn certificate(names: &[&str], issuer: &str, from: Timestamp, until: Timesta
     let key = KeyPair::generate().expect("a key");
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut leaf = CertificateParams::new(names).expect("names");
-    leaf.not_before = time(from);
+    leaf.not_before = time(from.as_second().unsigned_abs());
     leaf.not_after = time(until);
     leaf.use_authority_key_identifier_extension = true;
     let pem = leaf.signed_by(&key, &ca).expect("a certificate").pem();

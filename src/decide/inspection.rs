@@ -1,15 +1,18 @@
 //! What is in a Secret of type `kubernetes.io/tls`: read as servers read it, judged by nobody yet.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::pki_types::pem::{PemObject as _, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::*;
+
+use super::der::{SEQUENCE, content, element};
+use super::pem::{self, Block, OpenSsl};
+use super::private_key::PrivateKey;
+use super::strictness::{certificate, refused_by_go};
 
 /// The annotation on a Secret by which we know our own work: a [`Marker`] as JSON.
 pub const MARKER: &str = "kube-lego-once.dev/issued-by";
@@ -28,7 +31,7 @@ pub struct Marker {
 pub enum Inspection {
     /// Both data keys are absent or empty.
     Empty,
-    /// There is data, and no server could serve it: the sentence says why.
+    /// There is data, and no server that was measured could serve it: the sentence says why.
     Unreadable(String),
     /// A certificate and a key.
     Certificate(Box<CertificateFacts>),
@@ -49,6 +52,8 @@ pub struct CertificateFacts {
     pub issuer: String,
     /// Whether the stored key belongs to the certificate.
     pub key: KeyMatch,
+    /// The servers that cannot load the two files, where others can.
+    pub refusal: Option<Refusal>,
     /// The identifier for renewal information (RFC 9773 section 4.1), where the certificate names its issuer's key.
     pub id: Option<CertificateId>,
 }
@@ -62,6 +67,33 @@ pub enum KeyMatch {
     Differs,
     /// A key of a kind that we cannot check: what it is.
     Unchecked(String),
+}
+
+/// Servers that cannot load what others can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// By what they read certificates with.
+    pub library: Library,
+    /// What they object to.
+    pub why: String,
+}
+
+/// What servers read certificates and keys with: the two that were measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// `tls.X509KeyPair`.
+    Go,
+    /// As nginx calls it.
+    OpenSsl,
+}
+
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Go => "servers that use Go's TLS library, such as Traefik and Contour",
+            Self::OpenSsl => "servers that use OpenSSL, such as nginx and HAProxy",
+        })
+    }
 }
 
 /// A certificate's identifier for renewal information: `base64url(AKI) "." base64url(serial)`, RFC 9773 section 4.1.
@@ -86,96 +118,185 @@ pub fn inspect(certificate: &[u8], key: &[u8]) -> Inspection {
         return Inspection::Empty;
     }
     match read(certificate, key) {
-        Ok(facts) => Inspection::Certificate(Box::new(facts)),
+        Ok((facts, _)) => Inspection::Certificate(Box::new(facts)),
         Err(why) => Inspection::Unreadable(why),
     }
 }
 
-fn read(certificate: &[u8], key: &[u8]) -> Result<CertificateFacts, String> {
+/// The tag of a DNS name among alternative names (RFC 5280 section 4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+
+/// What a library takes from the two files.
+#[derive(PartialEq)]
+struct Pair {
+    /// Certificates in DER, at least one: the first is the leaf.
+    chain: Vec<Vec<u8>>,
+    key: PrivateKey,
+}
+
+/// What there is to know of the pair, and its chain. What one of the libraries takes is taken, with the other's refusal.
+fn read(certificate: &[u8], key: &[u8]) -> Result<(CertificateFacts, Vec<Vec<u8>>), String> {
     if certificate.is_empty() {
         return Err("`tls.crt` is empty".into());
     }
     if key.is_empty() {
         return Err("`tls.key` is empty".into());
     }
-    let chain = read_chain(certificate)?;
-    let (_, leaf) = X509Certificate::from_der(&chain[0])
-        .map_err(|error| format!("the first certificate of `tls.crt` is none: {error}"))?;
-    let key = read_key(key)?;
-    Ok(CertificateFacts {
-        names: dns_names(&leaf),
-        not_before: timestamp(leaf.validity().not_before)?,
-        not_after: timestamp(leaf.validity().not_after)?,
-        chain_not_after: chain_not_after(&chain[1..]),
-        issuer: issuer_name(&leaf),
-        key: key_match(&leaf, key),
-        id: certificate_id(&leaf),
-    })
+    let go = pair_of_go(certificate, key);
+    let known = go.as_ref().ok().map(|pair| &*pair.chain[0]);
+    let openssl = pair_of_openssl(certificate, key, known);
+    let refused = |library, why| Some(Refusal { library, why });
+    match (go, openssl) {
+        (Ok(go), Ok(openssl)) if go == openssl => {
+            let mut facts = facts(&go)?;
+            if facts.key == KeyMatch::Matches && contradicts_itself(&go) {
+                facts.refusal = refused(Library::OpenSsl, "`tls.key` names another public key".into());
+            }
+            Ok((facts, go.chain))
+        }
+        // The two read different certificates or keys out of the same files.
+        (Ok(go), Ok(openssl)) => match (served(&go, false), served(&openssl, true)) {
+            (Ok(facts), Ok(_)) => Ok((facts, go.chain)),
+            (Ok(facts), Err(why)) => Ok((with(facts, Library::OpenSsl, why), go.chain)),
+            (Err(why), Ok(facts)) => Ok((with(facts, Library::Go, why), openssl.chain)),
+            (Err(_), Err(_)) => Ok((facts(&go)?, go.chain)),
+        },
+        (Ok(go), Err(why)) => Ok((with(facts(&go)?, Library::OpenSsl, why), go.chain)),
+        (Err(why), Ok(openssl)) => {
+            let mut facts = with(facts(&openssl)?, Library::Go, why);
+            if contradicts_itself(&openssl) {
+                facts.key = KeyMatch::Differs;
+            }
+            Ok((facts, openssl.chain))
+        }
+        // OpenSSL says what is wrong with a file in which Go just finds nothing.
+        (Err(_), Err(why)) if why.contains("`tls.crt`") => Err(why),
+        (Err(why), Err(_)) => Err(why),
+    }
 }
 
-/// The certificates of a PEM file in order; at least one.
-pub fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let mut chain = Vec::new();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
-        match section {
-            Ok((SectionKind::Certificate, der)) => chain.push(CertificateDer::from(der)),
-            Ok(_) => {}
-            // A broken block behind a good leaf: servers differ, none serves less than the leaf.
-            Err(_) if !chain.is_empty() => break,
-            Err(error) => return Err(format!("`tls.crt` is no PEM: {error}")),
+fn with(facts: CertificateFacts, library: Library, why: String) -> CertificateFacts {
+    CertificateFacts {
+        refusal: Some(Refusal { library, why }),
+        ..facts
+    }
+}
+
+/// The facts of a pair that belongs together.
+fn served(pair: &Pair, believes_key_file: bool) -> Result<CertificateFacts, String> {
+    let facts = facts(pair)?;
+    if facts.key == KeyMatch::Differs || (believes_key_file && contradicts_itself(pair)) {
+        return Err("the first key in `tls.key` is not the key of the first certificate in `tls.crt`".into());
+    }
+    Ok(facts)
+}
+
+fn pair_of_go(certificate: &[u8], key: &[u8]) -> Result<Pair, String> {
+    let chain: Vec<_> = pem::go(certificate)
+        .into_iter()
+        .filter(|block| block.label == b"CERTIFICATE")
+        .map(|block| block.der)
+        .collect();
+    if chain.is_empty() {
+        return Err("`tls.crt` has no certificate".into());
+    }
+    if let Some(why) = refused_by_go(&leaf(&chain[0])?) {
+        return Err(format!("the first certificate of `tls.crt` is malformed: {why}"));
+    }
+    let is_key = |block: &Block| block.label == b"PRIVATE KEY" || block.label.ends_with(b" PRIVATE KEY");
+    let block = pem::go(key)
+        .into_iter()
+        .find(is_key)
+        .ok_or("`tls.key` has no private key")?;
+    let key = PrivateKey::of(&block, Library::Go).ok_or("the private key in `tls.key` is encrypted or broken")?;
+    Ok(Pair { chain, key })
+}
+
+/// Where it looks for a key, OpenSSL reads over headers up to this size; longer ones can only say that it is encrypted.
+const HEADER_BYTES: usize = 10;
+/// The labels that OpenSSL takes for a certificate; the last for a leaf only.
+const CERTIFICATE_LABELS: &[&[u8]] = &[b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"];
+
+/// `known` is a leaf that was read already, which takes most of the time.
+fn pair_of_openssl(crt: &[u8], key: &[u8], known: Option<&[u8]>) -> Result<Pair, String> {
+    let mut chain: Vec<Vec<u8>> = Vec::new();
+    for block in OpenSsl::new(crt) {
+        let block = block.map_err(|why| format!("`tls.crt` is broken: {why}"))?;
+        let labels = &CERTIFICATE_LABELS[..if chain.is_empty() { 3 } else { 2 }];
+        if !labels.contains(&&*block.label) {
+            continue;
         }
+        if block.header_bytes > 0 {
+            return Err("a certificate in `tls.crt` has PEM headers".into());
+        }
+        if chain.is_empty() {
+            if known != Some(&*block.der) {
+                leaf(&block.der)?;
+            }
+        } else if certificate(&block.der).is_none() {
+            return Err("a certificate behind the first in `tls.crt` cannot be read".into());
+        }
+        chain.push(block.der);
     }
     if chain.is_empty() {
         return Err("`tls.crt` has no certificate".into());
     }
-    Ok(chain)
+    // A block that is broken is skipped where a key is looked for; one that only a password opens ends the search.
+    let key = OpenSsl::new(key)
+        .filter_map(Result::ok)
+        .take_while(|block| block.header_bytes <= HEADER_BYTES)
+        .map(|block| (PrivateKey::of(&block, Library::OpenSsl), block.label))
+        .find(|(key, label)| key.is_some() || label == b"ENCRYPTED PRIVATE KEY")
+        .and_then(|(key, _)| key)
+        .ok_or("`tls.key` has no private key that can be read")?;
+    Ok(Pair { chain, key })
 }
 
-/// The first private key of a PEM file. Errors never quote it.
-fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
-        let Ok((kind, der)) = section else {
-            return Err("`tls.key` is no PEM".into());
-        };
-        match kind {
-            SectionKind::PrivateKey => return Ok(PrivatePkcs8KeyDer::from(der).into()),
-            SectionKind::RsaPrivateKey => return Ok(PrivatePkcs1KeyDer::from(der).into()),
-            SectionKind::EcPrivateKey => return Ok(PrivateSec1KeyDer::from(der).into()),
-            _ => {}
+fn leaf(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+    match X509Certificate::from_der(der) {
+        Ok(([], leaf)) if certificate(der).is_some() => Ok(leaf),
+        Ok(([], _)) => Err("the first certificate of `tls.crt` is malformed".into()),
+        Ok(_) => Err("the first certificate of `tls.crt` has something behind its end".into()),
+        Err(error) => Err(format!("the first certificate of `tls.crt` is none: {error}")),
+    }
+}
+
+fn facts(pair: &Pair) -> Result<CertificateFacts, String> {
+    let leaf = leaf(&pair.chain[0])?;
+    Ok(CertificateFacts {
+        names: dns_names(&leaf),
+        not_before: timestamp(leaf.validity().not_before),
+        not_after: timestamp(leaf.validity().not_after),
+        chain_not_after: chain_not_after(&pair.chain[1..]),
+        issuer: issuer_name(&leaf),
+        key: pair.key.matches(&leaf),
+        refusal: None,
+        id: certificate_id(&leaf),
+    })
+}
+
+fn contradicts_itself(pair: &Pair) -> bool {
+    leaf(&pair.chain[0]).is_ok_and(|leaf| pair.key.claims_another(&leaf))
+}
+
+/// Read from the bytes: a name of another kind that is malformed must not take the others away.
+fn dns_names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let is_names =
+        |extension: &&X509Extension<'_>| extension.oid == x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
+    let value = leaf.extensions().iter().find(is_names).map(|extension| extension.value);
+    let mut rest = value
+        .and_then(|value| content(value, SEQUENCE))
+        .map_or(&[][..], |(names, _)| names);
+    let mut names = BTreeSet::new();
+    while let Some((tag, name, behind)) = element(rest) {
+        rest = behind;
+        if let Ok(name) = std::str::from_utf8(name)
+            && tag == DNS_NAME
+        {
+            names.insert(name.to_ascii_lowercase());
         }
     }
-    Err("`tls.key` has no private key".into())
-}
-
-fn key_match(leaf: &X509Certificate<'_>, key: PrivateKeyDer<'static>) -> KeyMatch {
-    let Ok(signer) = any_supported_type(&key) else {
-        return KeyMatch::Unchecked(
-            "a private key of a kind that this program cannot load, such as P-521 or RSA under 2048 bits".into(),
-        );
-    };
-    match signer.public_key() {
-        Some(public) if *public == *leaf.public_key().raw => KeyMatch::Matches,
-        Some(_) => KeyMatch::Differs,
-        None => KeyMatch::Unchecked("a private key whose public part cannot be computed".into()),
-    }
-}
-
-fn dns_names(leaf: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = leaf.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = extension
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect();
-    names.sort();
-    names.dedup();
-    names
+    names.into_iter().collect()
 }
 
 /// The issuer as `common name (organization)`: the two that tell authorities apart.
@@ -190,10 +311,10 @@ fn issuer_name(leaf: &X509Certificate<'_>) -> String {
     }
 }
 
-fn chain_not_after(rest: &[CertificateDer<'_>]) -> Option<Timestamp> {
+fn chain_not_after(rest: &[Vec<u8>]) -> Option<Timestamp> {
     rest.iter()
         .filter_map(|der| X509Certificate::from_der(der).ok())
-        .filter_map(|(_, certificate)| timestamp(certificate.validity().not_after).ok())
+        .map(|(_, certificate)| timestamp(certificate.validity().not_after))
         .min()
 }
 
@@ -210,9 +331,15 @@ fn certificate_id(leaf: &X509Certificate<'_>) -> Option<CertificateId> {
     })
 }
 
-fn timestamp(time: ASN1Time) -> Result<Timestamp, String> {
-    Timestamp::from_second(time.timestamp())
-        .map_err(|error| format!("a time of the certificate is out of range: {error}"))
+/// A time of a certificate. RFC 5280 section 4.1.2.5 writes "no end" as the last second of the year 9999, which is later than
+/// any timestamp can say: that, and all that lies beyond, is the last whole second that one can.
+fn timestamp(time: ASN1Time) -> Timestamp {
+    saturated(time.timestamp())
+}
+
+fn saturated(seconds: i64) -> Timestamp {
+    let seconds = seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
 /// Why a chain that an authority sent must not be stored.
@@ -220,7 +347,10 @@ fn timestamp(time: ASN1Time) -> Result<Timestamp, String> {
 /// Each certificate's signature is checked against the next one's key; the last one's issuer is a root that only the
 /// authority's users know, so it is not asked. `names` are the names that were ordered.
 pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp) -> Result<CertificateFacts, String> {
-    let facts = read(chain, key)?;
+    let (facts, ders) = read(chain, key)?;
+    if let Some(Refusal { library, why }) = &facts.refusal {
+        return Err(format!("{library}, could not load it: {why}"));
+    }
     match &facts.key {
         KeyMatch::Matches => {}
         KeyMatch::Differs => return Err("the certificate is for another key than the order's".into()),
@@ -232,7 +362,6 @@ pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp)
     if facts.not_after <= now {
         return Err(format!("the certificate ended at {}", facts.not_after));
     }
-    let ders = read_chain(chain)?;
     let certificates = ders
         .iter()
         .map(|der| X509Certificate::from_der(der).map(|(_, certificate)| certificate))
@@ -259,7 +388,7 @@ pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp)
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{certificate, days, now};
+    use super::super::fixtures::{certificate, days, endless_certificate, now};
     use super::*;
 
     fn facts(inspection: Inspection) -> CertificateFacts {
@@ -283,6 +412,20 @@ mod tests {
         assert_eq!(facts.issuer, "Test CA");
         assert_eq!(facts.key, KeyMatch::Matches);
         assert!(facts.id.is_some());
+    }
+
+    #[test]
+    fn a_certificate_without_a_well_defined_end_has_the_last_second_that_there_is() {
+        let (chain, key) = endless_certificate(&["a.example"], now());
+        let facts = facts(inspect(chain.as_bytes(), key.as_bytes()));
+        assert_eq!(facts.not_after.to_string(), "9999-12-30T22:00:00Z");
+        for (seconds, expected) in [
+            (i64::MIN, Timestamp::MIN.as_second()),
+            (0, 0),
+            (i64::MAX, Timestamp::MAX.as_second()),
+        ] {
+            assert_eq!(saturated(seconds).as_second(), expected);
+        }
     }
 
     #[test]

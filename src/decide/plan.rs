@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
-use super::inspection::{CertificateFacts, CertificateId, KeyMatch};
+use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{Ledger, Pending};
 use super::name::{DnsName, IngressRef, SecretRef};
@@ -391,6 +391,9 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
         }
         if let KeyMatch::Unchecked(what) = &facts.key {
             notes.push(format!("the key was not checked: it is {what}"));
+        }
+        if let Some(Refusal { library, why }) = &facts.refusal {
+            notes.push(format!("{library}, cannot load it, though others can: {why}"));
         }
         if let Some(end) = facts.chain_not_after.filter(|end| *end <= now && facts.not_after > now) {
             notes.push(format!("an issuer's certificate in the chain ended at {end}"));

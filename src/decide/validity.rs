@@ -77,7 +77,55 @@ pub fn short(duration: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{certificate, now};
+    use super::super::inspection::{Inspection, inspect};
     use super::*;
+
+    /// Every function of this file, at every combination of the ends of what a type can hold.
+    #[test]
+    fn times_at_the_ends_of_their_types_saturate() {
+        let (chain, key) = certificate(&["a.example"], "Test CA", now(), now());
+        let Inspection::Certificate(facts) = inspect(chain.as_bytes(), key.as_bytes()) else {
+            panic!("no certificate")
+        };
+        let times = [Timestamp::MIN, Timestamp::UNIX_EPOCH, now(), Timestamp::MAX];
+        let durations = [
+            SignedDuration::MIN,
+            SignedDuration::ZERO,
+            SignedDuration::from_hours(24),
+            SignedDuration::MAX,
+        ];
+        for (not_before, not_after) in times.into_iter().flat_map(|start| times.map(|end| (start, end))) {
+            let facts = CertificateFacts {
+                not_before,
+                not_after,
+                ..(*facts).clone()
+            };
+            let window = RenewalWindow {
+                start: not_before,
+                end: not_after,
+            };
+            let whole = lifetime(&facts);
+            assert_eq!(whole.is_positive(), not_before < not_after);
+            let moment = moment(&window, facts.id.as_ref().expect("an identifier"));
+            assert!(not_before > not_after || (not_before..=not_after).contains(&moment));
+            for duration in durations {
+                let policy = Policy {
+                    minimum_validity: Some(duration),
+                    interval: duration.max(SignedDuration::ZERO),
+                    ..Policy::default()
+                };
+                assert!(least_validity(&facts, &policy) <= (whole / 3 * 2).max(SignedDuration::ZERO));
+                let due = renew_at(&facts, Some(&window), &policy).expect("a time");
+                assert!(due <= not_after || duration.is_negative() || whole.is_negative());
+                for now in times {
+                    let by_then = is_suggested(&window, moment, &facts, now, &policy);
+                    assert!(!by_then || moment <= now || policy.interval.is_positive());
+                    drop(short(not_after.duration_since(now)));
+                }
+            }
+        }
+    }
 
     #[test]
     fn durations_are_short() {

@@ -302,7 +302,7 @@ fn widths(rows: &[Vec<Cell>], available: Option<usize>) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::fixtures::{certificate, days, ingress, now, observed, secret};
+    use crate::decide::fixtures::{certificate, days, endless_certificate, ingress, now, observed, secret};
     use crate::decide::name::SecretRef;
     use crate::decide::observed::{Leftover, LeftoverKind, Observed, Read};
     use crate::decide::outcome::{Outcome, Outcomes};
@@ -461,6 +461,24 @@ failed web/b-tls: no answer within 10 s
             text.contains("Missing        2027-02-22T12:00:00Z   b           CN=Test\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_certificate_without_a_well_defined_end_is_kept_and_printed() {
+        let pair = endless_certificate(&["a.example"], now() - days(1));
+        let ingresses = vec![ingress("web", "a").tls("a-tls", &["a.example"])];
+        let mut observed = observed(ingresses, Read::Found(secret(&pair, None)));
+        for at in [now(), now() + days(365_000)] {
+            observed.now = at;
+            let report = Report::of_plan(&plan(&observed, &Policy::default()), None);
+            let text = report.to_wide_text(&Style::default());
+            assert!(text.contains("keep     Valid    9999-12-30T22:00:00Z"), "{text}");
+            assert!(text.contains("d   keep"), "{text}");
+            let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
+            let row = &json["certificates"][0];
+            assert_eq!(row["notAfter"], "9999-12-30T22:00:00Z");
+            assert!(row["renewAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{row}");
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ class Product:
 
 PRODUCTS = (
     Product("keys", "", {"keys": "."}),
+    Product("key-pairs", "", {"key-pairs": "."}),
     Product("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "go.etcd.io/etcd/server/v3"}),
     Product(
         "pebble",

@@ -7,14 +7,17 @@
 mod corpus;
 mod edits;
 mod executions;
-mod mutate;
+pub mod mutate;
 mod runner;
 mod target;
 
 use std::time::Instant;
 
-use corpus::Corpus;
-use edits::{edited_objects, edited_secret, edited_text};
+pub use corpus::Corpus;
+pub use edits::edited_secret;
+pub use target::Input;
+
+use edits::{edited_objects, edited_text};
 use mutate::Rng;
 use runner::{Seen, on_threads};
 use target::Target;

@@ -25,6 +25,7 @@ mod readme;
 mod report;
 mod scene;
 mod served;
+mod servers;
 mod shipped;
 mod suggestions;
 mod tidy;

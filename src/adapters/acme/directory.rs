@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 use serde::Deserialize;
 
 use crate::decide::observed::RenewalWindow;
@@ -70,17 +71,33 @@ pub(super) fn renewal_window(answer: Answer) -> Result<RenewalWindow, Cause> {
     }
     #[derive(Deserialize)]
     struct SuggestedWindow {
-        start: Timestamp,
-        end: Timestamp,
+        start: String,
+        end: String,
     }
     let document = json(answer)?;
     let info: RenewalInfo = serde_json::from_value(document.value.clone())
         .map_err(|error| document.unreadable(format!("this is no renewal information: {error}")))?;
-    let SuggestedWindow { start, end } = info.suggested_window;
+    let read = |text: &str| {
+        time(text).map_err(|error| document.unreadable(format!("this is no renewal information: `{text}`: {error}")))
+    };
+    let (start, end) = (read(&info.suggested_window.start)?, read(&info.suggested_window.end)?);
     match start < end {
         true => Ok(RenewalWindow { start, end }),
         false => Err(document.unreadable(format!("the suggested window ends at {end}, and starts at {start}"))),
     }
+}
+
+/// A time (RFC 3339). The last and the first hours that can be written are beyond what a timestamp holds: for a certificate
+/// that never ends, an authority may well write one of them.
+fn time(text: &str) -> Result<Timestamp, jiff::Error> {
+    text.parse().or_else(|error| {
+        let pieces = Pieces::parse(text).ok().filter(|pieces| pieces.offset().is_some());
+        match pieces.map(|pieces| pieces.date().year()) {
+            Some(9999) => Ok(Timestamp::MAX),
+            Some(-9999) => Ok(Timestamp::MIN),
+            _ => Err(error),
+        }
+    })
 }
 
 struct Document {
@@ -187,7 +204,10 @@ mod tests {
         };
         let found = window("2026-11-24T00:00:00Z", "2026-11-25T02:00:00+02:00").expect("a window");
         assert_eq!(found.end.to_string(), "2026-11-25T00:00:00Z");
+        let endless = window("2026-11-24T00:00:00Z", "9999-12-31T23:59:59Z").expect("a window");
+        assert_eq!(endless.end, Timestamp::MAX);
         for (start, end) in [
+            ("2026-11-24T00:00:00Z", "9999-12-31T23:59:59"),
             ("2026-11-24T00:00:00Z", "2026-11-24T00:00:00Z"),
             ("2026-11-25T00:00:00Z", "2026-11-24T00:00:00Z"),
             ("soon", "2026-11-24T00:00:00Z"),

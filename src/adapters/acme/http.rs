@@ -341,13 +341,14 @@ fn matcher(proxy: &Proxy) -> Result<(Matcher, Intercept), Cause> {
     Ok((matcher, intercept))
 }
 
-/// Retry-After (RFC 9110 section 10.2.3): seconds or a date.
+/// Retry-After (RFC 9110 section 10.2.3): seconds or a date. More seconds than there is time are all the time that there is.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse::<u32>() {
-        Ok(seconds) => now.checked_add(SignedDuration::from_secs(seconds.into())).ok(),
-        Err(_) => jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok(),
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds = text.parse().unwrap_or(i64::MAX);
+        return now.saturating_add(SignedDuration::from_secs(seconds)).ok();
     }
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 fn body_cause(error: Box<dyn Error + Send + Sync>) -> Cause {
@@ -430,7 +431,8 @@ mod tests {
             ("", None),
             ("-1", None),
             ("soon", None),
-            ("99999999999999999999", None),
+            ("4294967296", Some("2162-12-31T16:28:16Z")),
+            ("99999999999999999999", Some("9999-12-30T22:00:00.999999999Z")),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, HeaderValue::from_str(text).expect("value"));

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::target::Input;
 
-pub(super) struct Corpus {
-    pub(super) secrets: Vec<Input>,
+pub struct Corpus {
+    pub secrets: Vec<Input>,
     pub(super) manifests: Vec<Vec<u8>>,
     /// The objects of the manifests that are any.
     pub(super) objects: Vec<Value>,
@@ -18,7 +18,7 @@ pub(super) struct Corpus {
 }
 
 impl Corpus {
-    pub(super) fn read() -> Self {
+    pub fn read() -> Self {
         let manifests: Vec<_> = files("manifests").iter().map(|path| content(path)).collect();
         let entries = files("entries");
         let keys = files("secrets")

@@ -33,7 +33,7 @@ pub(super) fn edited_text(rng: &mut Rng, seeds: &[Vec<u8>]) -> Input {
 }
 
 /// Mostly DER under intact PEM: see there. One part alone is edited more often than both.
-pub(super) fn edited_secret(corpus: &Corpus, rng: &mut Rng) -> Input {
+pub fn edited_secret(corpus: &Corpus, rng: &mut Rng) -> Input {
     let mut secret = any(rng, &corpus.secrets).clone();
     let other = any(rng, &corpus.secrets).clone();
     for part in 0..2 {

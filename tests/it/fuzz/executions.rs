@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use kube_lego_once::adapters::manifests::{self, Manifests};
 use kube_lego_once::decide::directory::Directory;
-use kube_lego_once::decide::inspection::{Inspection, inspect, read_chain, verify_issued};
+use kube_lego_once::decide::inspection::{Inspection, inspect, verify_issued};
 use kube_lego_once::decide::ledger::Ledger;
 use kube_lego_once::decide::name::{DnsName, RunId, SecretRef};
 use kube_lego_once::decide::observed::{Observed, Read, RenewalWindow};
@@ -37,7 +37,6 @@ pub(super) fn secret(input: &Input) -> bool {
         assert!(verified.is_err(), "what cannot be read is not to be stored");
         return false;
     };
-    assert!(read_chain(certificate).is_ok_and(|chain| !chain.is_empty()));
     assert!(facts.names.is_sorted());
     if let Ok(verified) = verify_issued(certificate, key, &facts.names, now()) {
         assert_eq!(verified, *facts);

@@ -15,4 +15,4 @@ pub(super) struct Target {
 }
 
 /// A certificate and a key have two parts, most others one.
-pub(super) type Input = Vec<Vec<u8>>;
+pub type Input = Vec<Vec<u8>>;

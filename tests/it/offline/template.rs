@@ -1,8 +1,9 @@
 //! What cases are written with, so that they stay readable: certificates whose time is told from the case's own.
 //!
 //! `{{certificate hosts=a.example,b.example left=30d-1s}}` stands for `tls.crt` and `tls.key`. `days` is the lifetime (90),
+//! `end=never` says that it has no well-defined end,
 //! `issuer` a name (`Test CA`), `chain-left` what the issuer's certificate has left, `cn` the subject, and `with` one of
-//! `other-key`, `no-key`, `no-certificate`, `garbage`. `{{ours}}` stands for our marker, of `directory` where that is given.
+//! `other-key`, `no-key`, `no-certificate`, `garbage`, `half-a-chain`, `glued-chain`, `byte-order-mark`. `{{ours}}` stands for our marker, of `directory` where that is given.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -105,14 +106,29 @@ fn certificate(arguments: &Arguments<'_>) -> Vec<String> {
     }
     leaf.not_before = time!(left - lifetime);
     leaf.not_after = time!(left);
+    if arguments.find("end") == Some("never") {
+        // RFC 5280 section 4.1.2.5.
+        leaf.not_after = rcgen::date_time_ymd(9999, 12, 31) + Duration::from_secs(86_399);
+    }
     let chain = leaf.signed_by(&key, &ca).expect("a certificate").pem() + &ca_pem;
     let (chain, key) = match arguments.find("with") {
         None => (chain, key.serialize_pem()),
         Some("other-key") => (chain, KeyPair::generate().expect("a key").serialize_pem()),
         Some("no-key") => (chain, String::new()),
         Some("no-certificate") => (String::new(), key.serialize_pem()),
+        Some("half-a-chain") => (chain[..chain.len() - 40].to_owned(), key.serialize_pem()),
+        Some("glued-chain") => (
+            chain.replace("END CERTIFICATE-----\n-----BEGIN", "END CERTIFICATE----------BEGIN"),
+            key.serialize_pem(),
+        ),
+        Some("byte-order-mark") => {
+            let leaf_end = chain.rfind("-----BEGIN").expect("an issuer");
+            (format!("\u{feff}{}", &chain[..leaf_end]), key.serialize_pem())
+        }
         Some("garbage") => ("garbage".into(), "garbage".into()),
         Some(other) => panic!("no `with={other}`"),
     };
-    vec![format!("tls.crt: {chain:?}"), format!("tls.key: {key:?}")]
+    // YAML writes a character by its number otherwise than Rust.
+    let chain = format!("{chain:?}").replace("\\u{feff}", "\\uFEFF");
+    vec![format!("tls.crt: {chain}"), format!("tls.key: {key:?}")]
 }

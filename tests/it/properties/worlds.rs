@@ -154,6 +154,7 @@ pub(super) fn facts() -> impl Strategy<Value = CertificateFacts> {
                 chain_not_after: Some(now() - hours(1)).filter(|_| old_chain),
                 issuer: issuer.into(),
                 key,
+                refusal: None,
                 id: id.map(|byte| CertificateId {
                     authority_key_identifier: vec![byte],
                     serial: vec![byte, 1],
