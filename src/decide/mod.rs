@@ -2,7 +2,6 @@
 
 pub mod checks;
 pub mod cronjob;
-mod der;
 pub mod desired;
 mod digest;
 pub mod directory;
@@ -14,12 +13,9 @@ pub mod ledger;
 pub mod name;
 pub mod observed;
 pub mod outcome;
-mod pem;
 pub mod plan;
 pub mod policy;
-mod private_key;
 pub mod route;
 pub mod selection;
 pub mod solver_pod;
-mod strictness;
 pub mod validity;

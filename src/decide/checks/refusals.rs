@@ -1,13 +1,13 @@
-//! The checks: why a certificate is due, and why it is refused. Each is one function and one row of its table.
+//! When a certificate is refused: each refusal is one function and one row.
 
-use super::desired::Certificate;
-use super::directory::{Directory, Trust};
-use super::inspection::{CertificateFacts, Inspection, KeyMatch, Marker};
-use super::name::{DnsName, DnsNameProblem};
-use super::observed::{IngressClass, Observed, Read, RenewalWindow, Secret, Unread};
-use super::policy::{Policy, TLS_ACME};
-use super::route::controller;
-use super::validity::{is_suggested, least_validity, moment, short};
+use super::check::{Answer, Check, NO_CERTIFICATE, NO_DIRECTORY, NO_SECRET, Subject, always, classes, when_due};
+use super::reason::Reason;
+use crate::decide::directory::{Directory, Trust};
+use crate::decide::inspection::Inspection;
+use crate::decide::name::{DnsName, DnsNameProblem};
+use crate::decide::observed::{Read, Unread};
+use crate::decide::policy::TLS_ACME;
+use crate::decide::route::controller;
 
 /// The most names that a certificate can have with the authorities that sign many (Let's Encrypt's classic profile).
 pub const MOST_HOSTS: usize = 100;
@@ -28,168 +28,8 @@ const LOCAL_ENDINGS: &[&str] = &[
     "svc.cluster.local",
 ];
 
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
-        /// Why a certificate is issued, kept or refused: a stable word.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[doc = $doc])* $name,)* }
-
-        impl Reason {
-            /// Every reason, in the order in which they are looked for.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The word as it is printed.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// A host is not a name that an authority can sign.
-    InvalidHost,
-    /// HTTP-01 cannot prove a wildcard.
-    WildcardHost,
-    /// Over [`MOST_HOSTS`].
-    TooManyHosts,
-    /// An older Ingress of another namespace has the host.
-    HostClaimed,
-    /// The class's controller cannot serve a challenge beside the user's Ingress.
-    UnsupportedController,
-    /// The API server would not take the name.
-    InvalidSecretName,
-    /// A read failed.
-    Unknown,
-    /// The Secret or its namespace is being deleted.
-    Terminating,
-    /// Not `kubernetes.io/tls`.
-    WrongSecretType,
-    /// cert-manager looks after it.
-    ManagedElsewhere,
-    /// The Secret cannot change.
-    ImmutableSecret,
-    /// The Secret holds data that is not ours.
-    ForeignSecret,
-    /// An Ingress without the annotation would lose a host.
-    WouldDropHosts,
-    /// Staging would replace something better.
-    WouldDowngrade,
-    /// There is no Secret.
-    Missing,
-    /// Nothing that a server could serve.
-    Unreadable,
-    /// The key is another certificate's.
-    KeyMismatch,
-    /// A host is not among the names.
-    HostNotCovered,
-    /// From another directory.
-    WrongIssuer,
-    /// Over.
-    Expired,
-    /// Soon over.
-    Expiring,
-    /// The authority suggests it (RFC 9773).
-    Suggested,
-    /// The operator wants it.
-    Forced,
-    /// Nothing is due.
-    Valid,
-}
-
-/// What a check found, with the values that it compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It matches; for a refusal the sentence says what to do.
-    Yes(String),
-    /// It does not.
-    No(String),
-    /// There is nothing to compare.
-    NotAsked(&'static str),
-}
-
-impl Answer {
-    fn no(sentence: &str) -> Self {
-        Self::No(sentence.into())
-    }
-}
-
-/// What the checks look at.
-pub(super) struct Subject<'a> {
-    pub(super) observed: &'a Observed,
-    pub(super) policy: &'a Policy,
-    pub(super) certificate: &'a Certificate,
-    pub(super) secret: &'a Read<Secret>,
-}
-
-impl<'a> Subject<'a> {
-    pub(super) fn found(&self) -> Option<&'a Secret> {
-        self.secret.found()
-    }
-
-    pub(super) fn facts(&self) -> Option<&'a CertificateFacts> {
-        self.found()?.facts()
-    }
-
-    pub(super) fn marker(&self) -> Option<Marker> {
-        self.found()?.marker()
-    }
-
-    pub(super) fn window(&self) -> Option<&'a RenewalWindow> {
-        self.observed.renewal_windows.get(&self.certificate.secret)
-    }
-}
-
-/// The IngressClasses, as far as they are known.
-pub(super) fn classes(observed: &Observed) -> &[IngressClass] {
-    observed.classes.found().map(Vec::as_slice).unwrap_or_default()
-}
-
-/// A check: the reason that it gives, and how it is asked.
-pub(super) struct Check {
-    pub(super) reason: Reason,
-    pub(super) ask: fn(&Subject<'_>) -> Answer,
-    pub(super) asked: Asked,
-}
-
-/// Whether a refusal holds for a certificate that nothing is due for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    Always,
-    WhenDue,
-}
-
-const fn always(reason: Reason, ask: fn(&Subject<'_>) -> Answer) -> Check {
-    Check {
-        reason,
-        ask,
-        asked: Asked::Always,
-    }
-}
-
-const fn when_due(reason: Reason, ask: fn(&Subject<'_>) -> Answer) -> Check {
-    Check {
-        reason,
-        ask,
-        asked: Asked::WhenDue,
-    }
-}
-
-/// When a certificate is due: the first match wins.
-pub(super) const DUE: &[Check] = &[
-    always(Reason::Missing, missing),
-    always(Reason::Unreadable, unreadable),
-    always(Reason::KeyMismatch, key_mismatch),
-    always(Reason::HostNotCovered, host_not_covered),
-    always(Reason::WrongIssuer, wrong_issuer),
-    always(Reason::Expired, expired),
-    always(Reason::Expiring, expiring),
-    always(Reason::Suggested, suggested),
-    always(Reason::Forced, forced),
-];
-
 /// When a certificate is refused: the first match wins; hosts, then claims, then the Secret.
-pub(super) const REFUSALS: &[Check] = &[
+pub(in crate::decide) const REFUSALS: &[Check] = &[
     always(Reason::InvalidHost, invalid_host),
     when_due(Reason::WildcardHost, wildcard_host),
     always(Reason::TooManyHosts, too_many_hosts),
@@ -205,134 +45,6 @@ pub(super) const REFUSALS: &[Check] = &[
     when_due(Reason::WouldDropHosts, would_drop_hosts),
     when_due(Reason::WouldDowngrade, would_downgrade),
 ];
-
-const NO_SECRET: Answer = Answer::NotAsked("there is no Secret to look at");
-const NO_CERTIFICATE: Answer = Answer::NotAsked("there is no certificate to look at");
-const NO_DIRECTORY: Answer = Answer::NotAsked("no directory is given");
-
-// When a certificate is due.
-
-fn missing(subject: &Subject<'_>) -> Answer {
-    match subject.secret {
-        Read::Absent => Answer::Yes("there is no such Secret yet".into()),
-        Read::Found(_) => Answer::no("the Secret is there"),
-        Read::Unknown(_) => NO_SECRET,
-    }
-}
-
-fn unreadable(subject: &Subject<'_>) -> Answer {
-    match subject.found().map(|secret| &secret.inspection) {
-        Some(Inspection::Empty) => Answer::Yes("both `tls.crt` and `tls.key` are empty".into()),
-        Some(Inspection::Unreadable(why)) => Answer::Yes(why.clone()),
-        Some(Inspection::Certificate(facts)) => Answer::No(format!("there is a certificate by `{}`", facts.issuer)),
-        None => NO_SECRET,
-    }
-}
-
-fn key_mismatch(subject: &Subject<'_>) -> Answer {
-    match subject.facts().map(|facts| &facts.key) {
-        Some(KeyMatch::Differs) => Answer::Yes("`tls.key` is not the key of the certificate in `tls.crt`".into()),
-        Some(KeyMatch::Matches) => Answer::no("`tls.key` is the certificate's key"),
-        Some(KeyMatch::Unchecked(what)) => Answer::No(format!("`tls.key` was not compared: it is {what}")),
-        None => NO_CERTIFICATE,
-    }
-}
-
-fn host_not_covered(subject: &Subject<'_>) -> Answer {
-    let Some(facts) = subject.facts() else {
-        return NO_CERTIFICATE;
-    };
-    let names = &facts.names;
-    let covered = |host: &&DnsName| names.iter().any(|name| host.is_covered_by(name));
-    let lacking: Vec<_> = subject
-        .certificate
-        .hosts
-        .iter()
-        .filter(|host| !covered(host))
-        .map(|host| format!("`{host}`"))
-        .collect();
-    if lacking.is_empty() {
-        return Answer::No(format!("the certificate's names are `{}`", names.join("`, `")));
-    }
-    Answer::Yes(format!("the certificate does not cover {}", lacking.join(", ")))
-}
-
-fn wrong_issuer(subject: &Subject<'_>) -> Answer {
-    let Some(facts) = subject.facts() else {
-        return NO_CERTIFICATE;
-    };
-    let Some(directory) = &subject.policy.directory else {
-        return NO_DIRECTORY;
-    };
-    match subject.marker() {
-        Some(marker) if marker.directory != directory.url() => Answer::Yes(format!(
-            "the certificate is from `{}`, not from `{directory}`",
-            marker.directory
-        )),
-        // A private authority names its issuers as it likes: ordering again would bring the same name, on every run.
-        Some(_) if directory.trust() == Trust::Private => Answer::No(format!("the certificate is from `{directory}`")),
-        _ if is_staging(facts) && directory.trust() != Trust::Staging => Answer::Yes(format!(
-            "the certificate is from a staging authority: `{}`",
-            facts.issuer
-        )),
-        Some(_) => Answer::No(format!("the certificate is from `{directory}`")),
-        None => Answer::no("nothing says which directory the certificate is from"),
-    }
-}
-
-/// Let's Encrypt writes it into its staging issuers' organization and names.
-fn is_staging(facts: &CertificateFacts) -> bool {
-    facts.issuer.contains("(STAGING)")
-}
-
-fn expired(subject: &Subject<'_>) -> Answer {
-    let Some(facts) = subject.facts() else {
-        return NO_CERTIFICATE;
-    };
-    if facts.not_after <= subject.observed.now {
-        return Answer::Yes(format!("the certificate ended at {}", facts.not_after));
-    }
-    Answer::No(format!("the certificate ends at {}", facts.not_after))
-}
-
-fn expiring(subject: &Subject<'_>) -> Answer {
-    let Some(facts) = subject.facts() else {
-        return NO_CERTIFICATE;
-    };
-    let least = least_validity(facts, subject.policy);
-    let left = facts.not_after.duration_since(subject.observed.now);
-    if left < least {
-        return Answer::Yes(format!("{} left, less than {}", short(left), short(least)));
-    }
-    Answer::No(format!("{} left, {} are enough", short(left), short(least)))
-}
-
-fn suggested(subject: &Subject<'_>) -> Answer {
-    let Some(facts) = subject.facts() else {
-        return NO_CERTIFICATE;
-    };
-    let (Some(window), Some(id)) = (subject.window(), &facts.id) else {
-        return Answer::NotAsked("the authority gave no renewal window");
-    };
-    let moment = moment(window, id);
-    let sentence = format!(
-        "the authority suggests a renewal between {} and {}, which makes it {moment} here",
-        window.start, window.end
-    );
-    if is_suggested(window, moment, facts, subject.observed.now, subject.policy) {
-        return Answer::Yes(sentence);
-    }
-    Answer::No(sentence)
-}
-
-fn forced(subject: &Subject<'_>) -> Answer {
-    if subject.policy.force {
-        return Answer::Yes("`--force` asks for it".into());
-    }
-    Answer::no("`--force` does not ask for it")
-}
-
-// When a certificate is refused.
 
 fn invalid_host(subject: &Subject<'_>) -> Answer {
     let certificate = subject.certificate;
@@ -554,7 +266,7 @@ fn would_downgrade(subject: &Subject<'_>) -> Answer {
     if directory.trust() != Trust::Staging {
         return Answer::No(format!("`{directory}` is no staging directory"));
     }
-    let from_staging = is_staging(facts)
+    let from_staging = facts.is_from_staging()
         || subject
             .marker()
             .and_then(|marker| marker.directory.parse::<Directory>().ok())

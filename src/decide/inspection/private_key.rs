@@ -6,10 +6,10 @@ use x509_parser::num_bigint::BigUint;
 use x509_parser::prelude::*;
 
 use super::der::{
-    BIT_STRING, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, content, element, identifier, integer, number,
-    wrapped,
+    BIT_STRING, EC, ED25519, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, RSA, SEQUENCE, content, element, identifier,
+    integer, number, wrapped,
 };
-use super::inspection::{KeyMatch, Library};
+use super::facts::{KeyMatch, Library};
 use super::pem::Block;
 
 /// What a private key is made of, whatever it was wrapped in. It has no `Debug`: nothing prints it.
@@ -30,10 +30,7 @@ pub(super) enum PrivateKey {
 }
 
 // Object identifiers: the content of their DER.
-pub(super) const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const RSA_PSS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
-pub(super) const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
-pub(super) const ED25519: &[u8] = b"\x2b\x65\x70";
 const P521: &[u8] = b"\x2b\x81\x04\x00\x23";
 /// The curves that this program can compute on, and the size of their numbers in bytes.
 const CURVES: &[(&[u8], usize)] = &[(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", 32), (b"\x2b\x81\x04\x00\x22", 48)];

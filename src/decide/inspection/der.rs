@@ -13,6 +13,11 @@ pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const BMP_STRING: u8 = 0x1e;
 pub(super) const SET: u8 = 0x31;
 
+// Object identifiers of public keys (RFC 8017, RFC 5480, RFC 8410): the content of their DER.
+pub(super) const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+pub(super) const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
+pub(super) const ED25519: &[u8] = b"\x2b\x65\x70";
+
 /// The algorithm and the parameters of an AlgorithmIdentifier (RFC 5280 section 4.1.1.2).
 pub(super) fn identifier(raw: &[u8]) -> Option<(&[u8], &[u8])> {
     let (fields, _) = content(raw, SEQUENCE)?;

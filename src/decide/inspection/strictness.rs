@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use x509_parser::prelude::*;
 
 use super::der::{
-    BIT_STRING, BMP_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, NULL, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET,
-    UTC_TIME, UTF8_STRING, after, all, content, element, integer, oid,
+    BIT_STRING, BMP_STRING, BOOLEAN, EC, ED25519, GENERALIZED_TIME, INTEGER, NULL, OBJECT_IDENTIFIER, OCTET_STRING,
+    RSA, SEQUENCE, SET, UTC_TIME, UTF8_STRING, after, all, content, element, integer, oid,
 };
-use super::private_key::{EC, ED25519, RSA};
 
 /// P-224, P-256, P-384 and P-521.
 const GO_CURVES: &[&[u8]] = &[

@@ -1,0 +1,89 @@
+//! What a check is: a reason, a question about a subject, and the answer.
+
+use super::reason::Reason;
+use crate::decide::desired::Certificate;
+use crate::decide::inspection::{CertificateFacts, Marker};
+use crate::decide::observed::{IngressClass, Observed, Read, RenewalWindow, Secret};
+use crate::decide::policy::Policy;
+
+/// What a check found, with the values that it compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It matches; for a refusal the sentence says what to do.
+    Yes(String),
+    /// It does not.
+    No(String),
+    /// There is nothing to compare.
+    NotAsked(&'static str),
+}
+
+impl Answer {
+    pub(super) fn no(sentence: &str) -> Self {
+        Self::No(sentence.into())
+    }
+}
+
+/// What the checks look at.
+pub(in crate::decide) struct Subject<'a> {
+    pub(in crate::decide) observed: &'a Observed,
+    pub(in crate::decide) policy: &'a Policy,
+    pub(in crate::decide) certificate: &'a Certificate,
+    pub(in crate::decide) secret: &'a Read<Secret>,
+}
+
+impl<'a> Subject<'a> {
+    pub(in crate::decide) fn found(&self) -> Option<&'a Secret> {
+        self.secret.found()
+    }
+
+    pub(in crate::decide) fn facts(&self) -> Option<&'a CertificateFacts> {
+        self.found()?.facts()
+    }
+
+    pub(in crate::decide) fn marker(&self) -> Option<Marker> {
+        self.found()?.marker()
+    }
+
+    pub(in crate::decide) fn window(&self) -> Option<&'a RenewalWindow> {
+        self.observed.renewal_windows.get(&self.certificate.secret)
+    }
+}
+
+/// The IngressClasses, as far as they are known.
+pub(in crate::decide) fn classes(observed: &Observed) -> &[IngressClass] {
+    observed.classes.found().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A check: the reason that it gives, and how it is asked.
+pub(in crate::decide) struct Check {
+    pub(in crate::decide) reason: Reason,
+    pub(in crate::decide) ask: fn(&Subject<'_>) -> Answer,
+    pub(in crate::decide) asked: Asked,
+}
+
+/// Whether a refusal holds for a certificate that nothing is due for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Asked {
+    Always,
+    WhenDue,
+}
+
+pub(super) const fn always(reason: Reason, ask: fn(&Subject<'_>) -> Answer) -> Check {
+    Check {
+        reason,
+        ask,
+        asked: Asked::Always,
+    }
+}
+
+pub(super) const fn when_due(reason: Reason, ask: fn(&Subject<'_>) -> Answer) -> Check {
+    Check {
+        reason,
+        ask,
+        asked: Asked::WhenDue,
+    }
+}
+
+pub(super) const NO_SECRET: Answer = Answer::NotAsked("there is no Secret to look at");
+pub(super) const NO_CERTIFICATE: Answer = Answer::NotAsked("there is no certificate to look at");
+pub(super) const NO_DIRECTORY: Answer = Answer::NotAsked("no directory is given");

@@ -1,0 +1,14 @@
+//! The checks: why a certificate is due, and why it is refused. A new reason is one function and one row.
+
+mod check;
+mod due;
+mod reason;
+mod refusals;
+
+pub use check::Answer;
+pub use reason::Reason;
+pub use refusals::{CERT_MANAGER, MOST_HOSTS, claims_to_remove};
+
+pub(super) use check::{Asked, Check, Subject, classes};
+pub(super) use due::DUE;
+pub(super) use refusals::REFUSALS;
