@@ -12,6 +12,18 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+mod audit;
+mod manifests;
+mod pebble;
+mod tools;
+
+pub use audit::{Request, requests};
+pub use manifests::{cronjob, rights_without, shipped};
+pub use pebble::Pebble;
+pub use tools::{break_dns, curl, decoded, eventually, kubectl};
+
+use manifests::rbac;
+
 /// The state file of `tests/cluster/cluster run`.
 pub fn cluster() -> &'static Value {
     static CLUSTER: OnceLock<Value> = OnceLock::new();
@@ -367,80 +379,6 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
     )
 }
 
-/// The two roles of `rbac.yaml` without one verb on one resource.
-pub fn rights_without(kind: &str, group: &str, resource: &str, verb: &str) -> Vec<Value> {
-    let mut roles: Vec<Value> = shipped()
-        .into_iter()
-        .filter(|object| object["rules"].is_array())
-        .collect();
-    let mut taken = 0;
-    for role in roles.iter_mut().filter(|role| role["kind"] == kind) {
-        let mut rules = Vec::new();
-        for rule in role["rules"].as_array().expect("rules") {
-            let has = |list: &str, text: &str| rule[list].as_array().expect("a list").contains(&json!(text));
-            if !(has("apiGroups", group) && has("resources", resource) && has("verbs", verb)) {
-                rules.push(rule.clone());
-                continue;
-            }
-            taken += 1;
-            let without = |list: &str, text: &str| {
-                let all = rule[list].as_array().expect("a list").iter();
-                all.filter(|item| **item != json!(text)).cloned().collect::<Vec<_>>()
-            };
-            let mut others = rule.clone();
-            others["resources"] = json!(without("resources", resource));
-            let mut same = rule.clone();
-            same["resources"] = json!([resource]);
-            same["verbs"] = json!(without("verbs", verb));
-            rules.extend(
-                [others, same]
-                    .into_iter()
-                    .filter(|rule| rule["resources"] != json!([]) && rule["verbs"] != json!([])),
-            );
-        }
-        role["rules"] = json!(rules);
-    }
-    assert!(taken > 0, "rbac.yaml grants no {verb} on {resource} in the {kind}");
-    roles
-}
-
-/// The objects of `rbac.yaml`.
-pub fn shipped() -> Vec<Value> {
-    documents("rbac.yaml")
-}
-
-/// `cronjob.yaml`.
-pub fn cronjob() -> Value {
-    documents("cronjob.yaml").pop().expect("a CronJob")
-}
-
-fn documents(name: &str) -> Vec<Value> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name);
-    serde_yaml_ng::Deserializer::from_str(&text)
-        .map(|document| Value::deserialize(document).expect("YAML"))
-        .collect()
-}
-
-/// `rbac.yaml` as it is shipped, for another home namespace.
-fn rbac(home: &str) -> String {
-    let mut documents = Vec::new();
-    for mut object in shipped() {
-        for place in ["/metadata/namespace", "/subjects/0/namespace"] {
-            if let Some(namespace) = object.pointer_mut(place) {
-                *namespace = json!(home);
-            }
-        }
-        if ["Namespace", "ClusterRoleBinding"]
-            .iter()
-            .any(|kind| object["kind"] == *kind)
-        {
-            object["metadata"]["name"] = json!(home);
-        }
-        documents.push(object.to_string());
-    }
-    documents.join("\n---\n")
-}
-
 fn merge(into: &mut Value, from: Value) {
     let Value::Object(from) = from else {
         panic!("an object: {from}")
@@ -465,57 +403,6 @@ fn expired_certificate(host: &str) -> (String, String) {
         params.self_signed(&key).expect("a certificate").pem(),
         key.serialize_pem(),
     )
-}
-
-/// A request that a run of the program made, as the audit log has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The home namespace of the ServiceAccount that asked.
-    pub home: String,
-    pub verb: String,
-    pub group: String,
-    pub resource: String,
-    /// Empty for objects of the cluster, and for lists of all namespaces.
-    pub namespace: String,
-    pub name: String,
-    /// The status of the answer.
-    pub code: u64,
-    /// `dryRun` in its URL.
-    pub dry_run: bool,
-}
-
-impl Request {
-    /// Whether it changed something.
-    pub fn writes(&self) -> bool {
-        !self.dry_run && !["get", "list", "watch"].contains(&self.verb.as_str())
-    }
-}
-
-/// The requests of all runs by this suite's ServiceAccounts.
-pub fn requests() -> Vec<Request> {
-    let log = fs::read_to_string(state("audit_log")).expect("the audit log");
-    log.lines()
-        .filter(|line| line.contains("-home:kube-lego-once\"") && line.contains("\"ResponseComplete\""))
-        .filter_map(|line| request(&serde_json::from_str(line).ok()?))
-        .collect()
-}
-
-fn request(event: &Value) -> Option<Request> {
-    let user = event["user"]["username"].as_str()?;
-    let home = user
-        .strip_prefix("system:serviceaccount:")?
-        .strip_suffix(":kube-lego-once")?;
-    let about = |key: &str| event["objectRef"][key].as_str().unwrap_or_default().to_owned();
-    Some(Request {
-        home: home.to_owned(),
-        verb: event["verb"].as_str()?.to_owned(),
-        group: about("apiGroup"),
-        resource: about("resource"),
-        namespace: about("namespace"),
-        name: about("name"),
-        code: event["responseStatus"]["code"].as_u64()?,
-        dry_run: event["requestURI"].as_str()?.contains("dryRun="),
-    })
 }
 
 /// Whether the test cluster runs Pods. Where it does not, this says that a test was skipped: past the test harness, which
@@ -551,178 +438,4 @@ pub fn image() -> &'static str {
         assert!(output.status.success(), "ctr images import: {error}");
     });
     concat!("kube-lego-once:", env!("CARGO_PKG_VERSION"))
-}
-
-/// What a value of a Secret's `data` is.
-#[track_caller]
-pub fn decoded(value: &Value) -> String {
-    let value = STANDARD.decode(value.as_str().expect("base64")).expect("base64");
-    String::from_utf8(value).expect("text")
-}
-
-/// kubectl as the cluster's admin. Panics where it fails.
-#[track_caller]
-pub fn kubectl(arguments: &[&str], input: &str) -> String {
-    let mut child = Command::new(state("kubectl"))
-        .args(["--kubeconfig", state("kubeconfig")])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl");
-    child
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(input.as_bytes())
-        .expect("kubectl reads");
-    let output = child.wait_with_output().expect("kubectl ends");
-    assert!(
-        output.status.success(),
-        "kubectl {arguments:?}: {}\n{input}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// The authority's DNS: makes every lookup of a host fail.
-pub fn break_dns(host: &str) {
-    let url = format!("{}/set-servfail", state("challtestsrv_management"));
-    curl(&["-X", "POST", "-d", &json!({"host": host}).to_string(), &url]);
-}
-
-/// curl until it succeeds: its output. Panics where it does not within 20 s.
-#[track_caller]
-pub fn eventually(arguments: &[&str]) -> String {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let output = Command::new("curl").args(arguments).output().expect("curl");
-        if output.status.success() {
-            return String::from_utf8(output.stdout).expect("text");
-        }
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(Instant::now() < deadline, "curl {arguments:?}: {error}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// curl, its output. Panics where it fails.
-#[track_caller]
-pub fn curl(arguments: &[&str]) -> String {
-    let output = Command::new("curl")
-        .args(["-sS", "--max-time", "20"])
-        .args(arguments)
-        .output()
-        .expect("curl");
-    assert!(
-        output.status.success(),
-        "curl {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// An authority of this test's own.
-pub struct Pebble {
-    /// Its directory's URL.
-    pub directory: String,
-    /// Where its roots, renewal windows and certificates are managed.
-    pub management: String,
-    log: PathBuf,
-    child: Child,
-}
-
-impl Pebble {
-    fn start(folder: &Path, change: impl FnOnce(&mut Value)) -> Self {
-        // Not on loopback, which is another one in Pods.
-        let [listen, manage] = free_addresses(state("address"));
-        let mut config: Value =
-            serde_json::from_str(&fs::read_to_string(state("pebble_config")).expect("Pebble's configuration"))
-                .expect("JSON");
-        config["pebble"]["listenAddress"] = json!(listen);
-        config["pebble"]["managementListenAddress"] = json!(manage);
-        change(&mut config);
-        let path = folder.join("pebble.json");
-        fs::write(&path, config.to_string()).expect("Pebble's configuration");
-        let directory = format!("https://{listen}/dir");
-        Self {
-            child: Self::started(&path, &directory),
-            directory,
-            management: format!("https://{manage}"),
-            log: path.with_extension("log"),
-        }
-    }
-
-    fn started(config: &Path, directory: &str) -> Child {
-        let mut command = Command::new(cluster()["bin"]["pebble"].as_str().expect("pebble"));
-        command
-            .args(["-strict", "-dnsserver", state("dns"), "-config"])
-            .arg(config);
-        for (key, value) in cluster()["pebble_environment"].as_object().expect("an object") {
-            command.env(key, value.as_str().expect("text"));
-        }
-        let output = fs::File::create(config.with_extension("log")).expect("a log");
-        let child = command
-            .stdout(output.try_clone().expect("a log"))
-            .stderr(output)
-            .spawn()
-            .expect("pebble starts");
-        let ca = state("directory_ca");
-        eventually(&["-sS", "--fail", "--cacert", ca, "-o", "/dev/null", directory]);
-        child
-    }
-
-    /// Ends it and starts it anew: it knows no account, order or certificate any more.
-    pub fn restart(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("its end");
-        self.child = Self::started(&self.log.with_extension("json"), &self.directory);
-    }
-
-    /// Stops its process, or lets it go on: between order and certificate is then all the time that a test needs.
-    pub fn pause(&self, pause: bool) {
-        let signal = if pause { "-STOP" } else { "-CONT" };
-        let status = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .expect("kill");
-        assert!(status.success());
-    }
-
-    /// How often its log has a line with these words.
-    pub fn count(&self, words: &str) -> usize {
-        let log = fs::read_to_string(&self.log).expect("Pebble's log");
-        log.lines().filter(|line| line.contains(words)).count()
-    }
-
-    /// The file with the authority of its own HTTPS.
-    pub fn authority_file(&self) -> String {
-        state("directory_ca").to_owned()
-    }
-
-    /// A file with its root.
-    pub fn root(&self) -> PathBuf {
-        let root = curl(&[
-            "--cacert",
-            state("directory_ca"),
-            &format!("{}/roots/0", self.management),
-        ]);
-        let path = self.log.with_file_name("root.pem");
-        fs::write(&path, root).expect("a file");
-        path
-    }
-}
-
-impl Drop for Pebble {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Two free ports of an address. Both are held until both are known, so that they differ.
-fn free_addresses(address: &str) -> [String; 2] {
-    let listeners = [0; 2].map(|port| std::net::TcpListener::bind((address, port)).expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").to_string())
 }
