@@ -9,7 +9,7 @@ ARCHIVE := target/image/kube-lego-once.tar
 # Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
 NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
-.PHONY: help build image test demo demo-down cluster-binaries test-binaries cluster-tests
+.PHONY: help build image test demo demo-down cluster-binaries test-binaries cluster-tests picture
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -55,6 +55,10 @@ test-binaries:
 demo: ## the announcement's story, on a cluster that stays up
 	$(MAKE) --no-print-directory -j2 NODES= cluster-binaries build
 	tests/cluster/demo.sh $(BINARY)
+
+picture: ## draws docs/run.svg anew, from a real run
+	$(MAKE) --no-print-directory NODES= cluster-binaries
+	PICTURE=1 $(CLUSTER) run -- cargo test --locked --test it picture -- --ignored
 
 demo-down: ## ends the demo's cluster
 	$(CLUSTER) down

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cronjob::{install, one_due, one_due_slowly, start};
+use crate::documents::{commands_for, read};
 use crate::end_to_end::https;
-use crate::readme::{commands_of, read};
 use crate::scene::{Ran, Scene, cluster, has_nodes, image, kubectl, program};
 
-/// Somebody with the rights that the README asks of a person, and no others.
+/// Somebody with the rights that `docs/security.md` asks of a person, and no others.
 struct Person<'a> {
     scene: &'a Scene,
     folder: PathBuf,
@@ -33,16 +33,16 @@ impl<'a> Person<'a> {
         person
     }
 
-    /// What the README's commands for a person's run grant, to this subject.
+    /// What the commands of `docs/security.md` for a person's run grant, to this subject.
     fn permit(&self, subject: &str, suffix: &str) {
         let home = &self.scene.home;
-        let readme = commands_of(&read("README.md"));
-        let (roles, bindings): (Vec<_>, Vec<_>) = readme
+        let commands = commands_for(&read("docs/security.md"), "person");
+        let (roles, bindings): (Vec<_>, Vec<_>) = commands
             .iter()
             .filter_map(|command| command.strip_prefix("kubectl create "))
             .filter(|command| command.starts_with("role ") || command.ends_with("--user PERSON"))
             .partition(|command| command.starts_with("role "));
-        assert_eq!((roles.len(), bindings.len()), (2, 4), "{readme:?}");
+        assert_eq!((roles.len(), bindings.len()), (2, 4), "{commands:?}");
         for command in roles.into_iter().chain(bindings) {
             let command = command
                 .replace("-n kube-lego", &format!("-n {home}"))

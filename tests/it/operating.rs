@@ -1,4 +1,4 @@
-//! The README's section for who operates it: its commands work, and what it says of a token that ends is what is said.
+//! `docs/operations.md`: its commands work, and what it says of a token that ends is what is said.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cronjob::{one_due, start};
-use crate::readme::{commands_of, read};
+use crate::documents::{commands_for, read};
 use crate::scene::{Ran, Scene, cluster, kubectl};
 
 #[test]
@@ -19,10 +19,7 @@ fn its_commands_work() {
     start(&scene, "now");
     assert!(scene.wait_for_job("now"));
 
-    let readme = read("README.md");
-    let (_, section) = readme.split_once("\n## Operating\n").expect("the section");
-    let (section, _) = section.split_once("\n## ").expect("its end");
-    let commands = commands_of(section);
+    let commands = commands_for(&read("docs/operations.md"), "operator");
     assert!(commands.len() > 5, "{commands:?}");
     let kubectl = Path::new(cluster()["kubectl"].as_str().expect("text"));
     let folder = kubectl.parent().expect("a folder").display().to_string();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::readme::{blocks, read};
+use crate::documents::{blocks, read};
 use crate::scene::{Ran, Request, Scene, cluster, kubectl, requests, shipped};
 
 /// One verb on one resource, in one of the two roles.
@@ -98,12 +98,12 @@ fn every_right_is_used_and_none_is_missing() {
 
 #[test]
 #[ignore = "needs the test cluster"]
-fn the_readmes_policy_takes_tokens_away_and_nothing_else() {
+fn the_documented_policy_takes_tokens_away_and_nothing_else() {
     // What is refused here is no right that `rbac.yaml` lacks.
     let scene = Scene::new("denied-tokens");
     let namespace = scene.namespace("web");
-    let readme = read("README.md");
-    let policy = blocks(&readme, "yaml").find(|block| block.contains("ValidatingAdmissionPolicyBinding"));
+    let security = read("docs/security.md");
+    let policy = blocks(&security, "yaml").find(|block| block.contains("ValidatingAdmissionPolicyBinding"));
     let policy = policy
         .expect("the policy")
         .replace("serviceaccount:kube-lego:", &format!("serviceaccount:{}:", scene.home))

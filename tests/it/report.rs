@@ -1,4 +1,4 @@
-//! The report as programs read it: its schema, the README's recipes for `jq`, and how long ten thousand rows take.
+//! The report as programs read it: its schema, the recipes for `jq` in `docs/reference.md`, and how long ten thousand rows take.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ use kube_lego_once::report::text::Style;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../../src/report/report.schema.json");
-const README: &str = include_str!("../../README.md");
+const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 fn days(count: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * count)
@@ -178,7 +178,7 @@ fn known(rejection: &Rejection) -> String {
     }
 }
 
-/// The README's recipes: what follows `| jq` between single quotes, with the options before it.
+/// The recipes: what follows `| jq` between single quotes, with the options before it.
 fn recipes() -> Vec<(String, String)> {
     let recipe = |line: &str| {
         let (_, call) = line.split_once("| jq ")?;
@@ -186,14 +186,14 @@ fn recipes() -> Vec<(String, String)> {
         let (program, _) = rest.rsplit_once('\'')?;
         Some((options.trim().to_owned(), program.to_owned()))
     };
-    README.lines().filter_map(recipe).collect()
+    REFERENCE.lines().filter_map(recipe).collect()
 }
 
 #[test]
-fn the_readmes_recipes_answer() {
+fn the_documented_recipes_answer() {
     let recipes = recipes();
     if Command::new("jq").arg("--version").output().is_err() {
-        eprintln!("NOT TESTED: there is no `jq` here, so the README's recipes were not run");
+        eprintln!("NOT TESTED: there is no `jq` here, so the recipes of docs/reference.md were not run");
         return;
     }
     let expected = [
