@@ -1,7 +1,7 @@
 //! TLS certificates for Kubernetes Ingresses, by a program that does its work and exits.
 //!
 //! One invocation reads every annotated Ingress, decides which TLS Secrets need a certificate, obtains those from an ACME
-//! authority (RFC 8555) by HTTP-01 through the cluster's own ingress controller, stores them, cleans up after itself,
+//! CA (RFC 8555) by HTTP-01 through the cluster's own ingress controller, stores them, cleans up after itself,
 //! reports, and stops. [`run`] reads like that sentence.
 //!
 //! # Code map
@@ -23,7 +23,7 @@
 //! - **I1** [`decide::plan::plan`] alone decides; dry runs, real runs and tests feed it the same [`decide::observed::Observed`].
 //! - **I2** A read that failed is *unknown*, never *missing*: unknown is refused.
 //! - **I3** [`apply::apply`] takes the lock guard as an argument; the guard is asked again before each finalize and store.
-//! - **I4** A run with nothing to do writes nothing to the API server, and asks the authority for nothing but its directory
+//! - **I4** A run with nothing to do writes nothing to the API server, and asks the CA for nothing but its directory
 //!   and renewal information.
 //! - **I5** A private key never leaves the one Secret it was made for.
 //! - **I6** A host belongs to the namespace of its oldest Ingress.

@@ -102,7 +102,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Asks as the authority will, where there is still something to ask for.
+    /// Asks as the CA will, where there is still something to ask for.
     async fn probe(
         &self,
         decision: &Decision,
@@ -146,7 +146,7 @@ impl Batch<'_> {
     }
 }
 
-/// An authority may answer an order for the names of an unfinished one with that one, and it takes one key: such certificates
+/// A CA may answer an order for the names of an unfinished one with that one, and it takes one key: such certificates
 /// are for one after the other.
 fn with_equal_hosts<'a>(decisions: impl Iterator<Item = &'a &'a Decision>) -> Vec<Vec<&'a Decision>> {
     let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();

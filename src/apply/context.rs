@@ -31,7 +31,7 @@ pub struct Context {
     pub stop: Stop,
     /// How challenges are answered.
     pub challenge: ChallengeSettings,
-    /// The directory of the authority.
+    /// The directory of the CA.
     pub directory: Option<Directory>,
     /// The profile of every order.
     pub profile: Option<String>,
@@ -57,7 +57,7 @@ impl Context {
     /// where the plan may be another.
     ///
     /// # Errors
-    /// Where there is no authority, or no address for its questions.
+    /// Where there is no CA, or no address for its questions.
     pub fn can_order(&self) -> Result<(), Wrong> {
         match &self.site.authority {
             Some(Ok(_)) => {}
@@ -78,7 +78,7 @@ impl Context {
                     format!("add `--directory letsencrypt-staging`, or an https URL{way}; `--dry-run` needs none");
                 let right = self.site.no_cronjob.as_ref().and_then(|why| why.hint.as_deref());
                 return Err(Wrong::new(
-                    self.for_want_of_a_cronjob("certificates are due, and no ACME directory is named"),
+                    self.for_want_of_a_cronjob("certificates are due, but no ACME directory is given"),
                     match right {
                         Some(right) => format!("{right}; or {add}"),
                         None => add,
@@ -89,7 +89,7 @@ impl Context {
         let hint = "`--advertise-address` names an address of this machine that Pods can connect to";
         match &self.challenge.reach {
             Reach::Solver(template) if template.image().is_none() => Err(Wrong::new(
-                self.for_want_of_a_cronjob("certificates are due, and nothing says how challenges can be answered"),
+                self.for_want_of_a_cronjob("certificates are due, but it is not known how challenges can be answered"),
                 format!("`--image` names an image of kube-lego-once for a Pod that answers them; {hint}"),
             )),
             Reach::Unknown => Err(Wrong::new(

@@ -28,16 +28,16 @@ use crate::problem;
 /// What the removal of the challenge objects may take.
 const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What an applied plan came to.
+/// How an applied plan ended.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// How each certificate ended.
     pub outcomes: Outcomes,
-    /// What could not be taken away again: the certificates are none the worse, and the next run sweeps it.
+    /// Why challenge objects are left. Certificates are not affected; the next run removes the objects.
     pub unfinished: Option<anyhow::Error>,
 }
 
-/// Applies a plan while the Lease is held: there is no other way to get an `&Held` (I3).
+/// Applies a plan. The Lease is held: there is no other way to get an `&Held` (I3).
 ///
 /// # Errors
 /// Where the batch as a whole could not be served. What was stored stays, what was created for the challenges is gone.
@@ -60,7 +60,7 @@ pub async fn apply(plan: &Plan, held: &Held, context: &Context) -> anyhow::Resul
             context,
             record: &record,
         };
-        // Whoever answers does so until the objects that lead there are gone.
+        // The responder must outlive the challenge objects that point to it.
         let answering = OnceCell::new();
         let solving = AssertUnwindSafe(batch.solve(&answering)).catch_unwind();
         let ended = tokio::select! {
@@ -80,7 +80,7 @@ pub async fn apply(plan: &Plan, held: &Held, context: &Context) -> anyhow::Resul
     })
 }
 
-/// Removes the challenge objects. The next run sweeps what this one cannot.
+/// Removes the challenge objects. The next run removes what this one cannot.
 async fn withdraw(context: &Context) -> anyhow::Result<()> {
     let home = context.home();
     let withdrawal = context.site.cluster.withdraw(&home);

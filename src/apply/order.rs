@@ -16,9 +16,9 @@ use crate::decide::ledger::{Pending, PrivateKeyPem};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
 
-/// What an authority may take to validate all hosts of an order.
+/// What a CA may take to validate all hosts of an order.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(180);
-/// What an authority may take from finalize to certificate.
+/// What a CA may take from finalize to certificate.
 const ISSUANCE_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Obtains and stores one certificate. Whatever goes wrong is this certificate's outcome and nobody else's.
@@ -197,7 +197,7 @@ async fn order_anew(
     };
     // Whoever has the Lease now may have an entry of its own there.
     held.check()?;
-    // From here on the authority counts the certificate: a run that dies must leave enough to fetch it (I7).
+    // From here on the CA counts the certificate: a run that dies must leave enough to fetch it (I7).
     context.site.cluster.write_pending(&context.site.home, &pending).await?;
     held.check()?;
     let chain = order
@@ -210,7 +210,7 @@ async fn order_anew(
 fn verify(pending: &Pending, chain: &str) -> Result<CertificateFacts, Failure> {
     let key = pending.key.0.as_bytes();
     verify_issued(chain.as_bytes(), key, &pending.hosts, Timestamp::now())
-        .map_err(|why| failure("verify what the authority issued", &why))
+        .map_err(|why| failure("verify what the CA issued", &why))
 }
 
 /// What the new certificate replaces, where this account ordered it (RFC 9773 section 5).

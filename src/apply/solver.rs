@@ -1,4 +1,4 @@
-//! Who answers the challenges: this process, or a Pod that is started for it.
+//! The challenge responder of a run: in this process, or in a solver Pod that the run starts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -11,29 +11,29 @@ use crate::decide::observed::Leftover;
 use crate::decide::route::{Backend, Home, JOB_LABEL};
 use crate::decide::solver_pod::{SOLVER_PORT, Template, solver_pod};
 
-/// Somebody who answers challenges, and how the cluster gets there.
+/// A challenge responder (this process or a solver Pod), and the backend that routes to it.
 pub struct Solver {
-    /// Whose the objects are that lead there.
+    /// The owner of the challenge objects.
     pub home: Home,
-    /// Where they lead.
+    /// What the challenge objects route to.
     pub backend: Backend,
     by: By,
 }
 
 enum By {
-    /// It answers as long as this is kept.
+    /// This process: it answers as long as the value lives.
     Us { _responder: Responder },
-    /// This Pod.
+    /// A solver Pod.
     Pod(Leftover),
 }
 
 impl Solver {
-    /// Starts answering for this account.
+    /// Starts to answer for this account.
     ///
-    /// It may be dropped at any time: what it made in the cluster goes with the other objects of the run.
+    /// It may be dropped at any time: its objects in the cluster are removed with the others of the run.
     ///
     /// # Errors
-    /// Where nobody would answer.
+    /// If nothing would answer.
     pub async fn start(context: &Context, account: &Account) -> anyhow::Result<Self> {
         match &context.challenge.reach {
             Reach::Address(address) => Self::here(context, account, |port| Backend::Address(*address, port)),
@@ -42,7 +42,7 @@ impl Solver {
                 port,
             }),
             Reach::Solver(template) => Self::in_a_pod(context, account, template).await,
-            Reach::Unknown => anyhow::bail!("nothing says how challenges can be answered"),
+            Reach::Unknown => anyhow::bail!("it is not known how challenges can be answered"),
         }
     }
 
@@ -74,10 +74,10 @@ impl Solver {
         })
     }
 
-    /// Asks whether it could be started, before anything is.
+    /// Checks that it could be started, before anything is created.
     ///
     /// # Errors
-    /// Where it could not.
+    /// If it could not.
     pub async fn rehearse(context: &Context) -> anyhow::Result<()> {
         if let Reach::Solver(template) = &context.challenge.reach {
             let listen = listen_in_a_pod(context.challenge.listen).to_string();
@@ -87,7 +87,7 @@ impl Solver {
         Ok(())
     }
 
-    /// Ends when nobody answers any more, with why. This process does until it ends.
+    /// Ends with the reason when nothing answers any more. This process answers until it ends.
     pub async fn lost(&self, context: &Context) -> String {
         match &self.by {
             By::Us { .. } => std::future::pending().await,
@@ -96,8 +96,8 @@ impl Solver {
     }
 }
 
-/// Of the listener's address only family and port mean anything there, and a port of the system's choice would have to be
-/// asked for.
+/// In the Pod only the family and the port of the listener's address have a meaning. A port that the system chooses would have
+/// to be asked for.
 fn listen_in_a_pod(listen: SocketAddr) -> SocketAddr {
     let any: IpAddr = match listen {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

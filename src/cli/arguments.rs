@@ -15,14 +15,14 @@ use crate::decide::policy::TLS_ACME;
 use crate::decide::selection::{LabelSelector, ObjectName};
 
 const EXAMPLES: &str = "\
-Options that are not given are those of CronJob kube-lego-once in the home namespace, where there is one.
+Options that you leave out are taken from the CronJob kube-lego-once in the home namespace, if there is one.
 
 Examples:
   kube-lego-once run                                     what the CronJob would do, at once
   kube-lego-once run --dry-run                           what is due in the cluster of the current context
   kube-lego-once run --directory letsencrypt-staging --advertise-address 192.0.2.10
   kube-lego-once run --dry-run -f manifests -R --exit-code
-  kube-lego-once run --dry-run --at 2027-01-06T00:00:00Z what runs out over the holidays
+  kube-lego-once run --dry-run --at 2027-01-06T00:00:00Z what ends during the holidays
   kube-lego-once run demo-tls -n web --force             renew one now
   kube-lego-once explain demo-tls -n web                 why";
 
@@ -43,14 +43,14 @@ pub(super) struct Arguments {
     pub(super) logging: Logging,
 }
 
-/// What is said on stderr, and how.
+/// What is written to stderr, and how.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub struct Logging {
-    /// Say more on stderr: -v each step, -vv each request; $RUST_LOG says it in detail
+    /// Log more on stderr: -v each step, -vv each request; $RUST_LOG selects in detail
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// How a line on stderr is written
+    /// Format of the lines on stderr
     #[arg(long, env = "KUBE_LEGO_ONCE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
 }
@@ -76,7 +76,7 @@ pub(super) enum Command {
     /// Remove what a run that was killed left behind
     #[command(override_usage = "kube-lego-once clean [OPTIONS]")]
     Clean(CleanArgs),
-    /// Answer one run's challenges until told to stop: what a solver Pod does
+    /// Answer the challenges of one run until stopped: this runs in a solver Pod
     #[command(hide = true)]
     Solve(SolveArgs),
     /// Print a shell's completion script
@@ -98,7 +98,7 @@ pub(super) struct RunArgs {
     /// With --dry-run: exit with 3 when something is due, with 4 when something is refused or rejected
     #[arg(long, requires = "dry_run")]
     pub(super) exit_code: bool,
-    /// How to print the report
+    /// Format of the report
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
 
@@ -112,7 +112,7 @@ pub(super) struct RunArgs {
     pub(super) authority: AuthorityArgs,
     #[command(flatten)]
     pub(super) decision: DecisionArgs,
-    /// Renew what is named although nothing is due; needs names and exactly one --namespace
+    /// Renew the named certificates although nothing is due; needs names and exactly one --namespace
     #[arg(long, requires = "names", help_heading = "Decision")]
     pub(super) force: bool,
     #[command(flatten)]
@@ -170,7 +170,7 @@ pub(super) struct SourceArgs {
     /// With -f: sub-folders too
     #[arg(short = 'R', long, requires = "filenames")]
     pub(super) recursive: bool,
-    /// Take no options from CronJob kube-lego-once of the home namespace
+    /// Take no options from the CronJob kube-lego-once in the home namespace
     #[arg(long, env = "KUBE_LEGO_ONCE_NO_CRONJOB")]
     pub(super) no_cronjob: bool,
     /// Plan as if it were this time, such as 2026-12-24T00:00:00Z; a run needs --dry-run with it
@@ -199,24 +199,24 @@ pub(super) struct ClusterArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Authority")]
+#[command(next_help_heading = "CA")]
 pub(super) struct AuthorityArgs {
     /// ACME directory: an https URL, or letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom
     #[arg(long, env = "KUBE_LEGO_ONCE_DIRECTORY", value_name = "URL")]
     pub(super) directory: Option<Directory>,
-    /// PEM file with the roots of a private authority's own server; no others are trusted then
+    /// PEM file with the roots of a private CA's own server; then no other roots are trusted
     #[arg(long, env = "KUBE_LEGO_ONCE_CA_BUNDLE", value_name = "FILE")]
     pub(super) ca_bundle: Option<PathBuf>,
-    /// Profile to order, as the directory lists them
+    /// Profile to order; the directory lists the names
     #[arg(long, env = "KUBE_LEGO_ONCE_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(super) profile: Option<String>,
-    /// Address for a new account's contact; authorities work without
+    /// Contact address of a new account; optional
     #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS", value_parser = NonEmptyStringValueParser::new())]
     pub(super) email: Option<String>,
-    /// Key id of an external account, where the authority demands one
+    /// Key id of an external account, if the CA demands one
     #[arg(long, env = "KUBE_LEGO_ONCE_EAB_KEY_ID", value_name = "ID")]
     pub(super) eab_key_id: Option<String>,
-    /// File with the external account's HMAC key, base64url as the authority hands it out
+    /// File with the HMAC key of the external account, in base64url, as the CA gives it out
     #[arg(long, env = "KUBE_LEGO_ONCE_EAB_HMAC_KEY_FILE", value_name = "FILE")]
     pub(super) eab_hmac_key_file: Option<PathBuf>,
 }
@@ -227,14 +227,14 @@ pub(super) struct DecisionArgs {
     /// Annotation that opts an Ingress in with the value `true`
     #[arg(long, env = "KUBE_LEGO_ONCE_ANNOTATION", value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), default_value = TLS_ACME)]
     pub(super) annotation: String,
-    /// Renew with less than this left, such as 30d or 720h; at most two thirds of a lifetime count
+    /// Renew when less than this is left, such as 30d or 720h; at most two thirds of a lifetime count
     /// [default: a third of the lifetime, half of one under 10 days]
     #[arg(long, env = "KUBE_LEGO_ONCE_MINIMUM_VALIDITY", value_name = "DURATION", value_parser = duration)]
     pub(super) minimum_validity: Option<SignedDuration>,
-    /// Replace Secrets that carry no sign of ours, and take over what cert-manager left
+    /// Replace Secrets that are not marked as ours, and take over what cert-manager left
     #[arg(long, env = "KUBE_LEGO_ONCE_ADOPT")]
     pub(super) adopt: bool,
-    /// Issue these hosts, or without a value all, to any namespace that asks, not only to that of the oldest Ingress
+    /// Issue these hosts (without a value: all hosts) to every namespace that asks, not only to that of the oldest Ingress
     #[arg(
         long,
         env = "KUBE_LEGO_ONCE_ALLOW_SHARED_HOSTS",
@@ -246,21 +246,21 @@ pub(super) struct DecisionArgs {
         value_parser = shared_host
     )]
     pub(super) allow_shared_hosts: Vec<String>,
-    /// Order hosts of one label too, as private authorities sign them
+    /// Also order hosts of one label; only private CAs sign them
     #[arg(long, env = "KUBE_LEGO_ONCE_ALLOW_SINGLE_LABEL_HOSTS")]
     pub(super) allow_single_label_hosts: bool,
-    /// Time until the next run: what the authority wants renewed before then is due now
+    /// Time until the next run: a certificate that the CA wants renewed before then is due now
     #[arg(long, env = "KUBE_LEGO_ONCE_INTERVAL", value_name = "DURATION", value_parser = duration, default_value = "24h")]
     pub(super) interval: SignedDuration,
 }
 
-/// What a solver Pod is told by the run that starts it; nothing of this is secret.
+/// What the run tells the solver Pod that it starts. Nothing of this is secret.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SolveArgs {
     /// Thumbprint of the account's key (RFC 7638), base64url
     #[arg(long, value_name = "THUMBPRINT", value_parser = thumbprint, allow_hyphen_values = true)]
     pub(super) thumbprint: String,
-    /// The run, as each answer names it
+    /// Id of the run; it is in each answer
     #[arg(long, value_name = "RUN")]
     pub(super) run: RunId,
     /// Address and port to listen on
@@ -268,12 +268,12 @@ pub(super) struct SolveArgs {
     pub(super) listen: SocketAddr,
 }
 
-/// Who answers the challenges.
+/// What answers the challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Solver {
-    /// This process where the cluster can reach it, else a Pod.
+    /// This process if the cluster can reach it, else a solver Pod.
     Auto,
-    /// A Pod in the home namespace, which goes with the run.
+    /// A solver Pod in the home namespace, which ends with the run.
     Pod,
     /// This process.
     Here,
@@ -297,7 +297,7 @@ pub enum Format {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Challenge")]
 pub(super) struct ChallengeArgs {
-    /// Address and port that the challenge listener binds; port 0 takes a free one
+    /// Address and port on which the challenge responder listens; port 0 takes a free port
     #[arg(
         long,
         env = "KUBE_LEGO_ONCE_LISTEN",
@@ -305,14 +305,14 @@ pub(super) struct ChallengeArgs {
         default_value = "0.0.0.0:8080"
     )]
     pub(super) listen: SocketAddr,
-    /// Who answers the challenges: this process (here), a short-lived Pod in the home namespace (pod), or the second where
-    /// nothing says how the cluster reaches this machine (auto)
+    /// What answers the challenges: this process (here), a short-lived solver Pod in the home namespace (pod), or this process
+    /// if the cluster can reach it, else a solver Pod (auto)
     #[arg(long, env = "KUBE_LEGO_ONCE_SOLVER", value_name = "WAY", value_enum, default_value_t = Solver::Auto)]
     pub(super) solver: Solver,
-    /// Image of kube-lego-once for that Pod [default: that of the CronJob]
+    /// Image of kube-lego-once for the solver Pod [default: the image of the CronJob]
     #[arg(long, env = "KUBE_LEGO_ONCE_IMAGE", value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
     pub(super) image: Option<String>,
-    /// Address of this machine at which the cluster reaches the listener
+    /// Address of this machine that Pods can connect to
     #[arg(long, env = "KUBE_LEGO_ONCE_ADVERTISE_ADDRESS", value_name = "ADDRESS")]
     pub(super) advertise_address: Option<IpAddr>,
     /// The Job of this Pod, by which the challenge Service selects it; cronjob.yaml sets this
@@ -343,14 +343,14 @@ pub(super) struct ChallengeArgs {
         requires = "pod_name"
     )]
     pub(super) pod_uid: Option<String>,
-    /// How to ask each route before ordering: as the authority would (public), at the address in the Ingress's status
+    /// How to ask each route before ordering: as the CA would (public), at the address in the Ingress's status
     /// (ingress), or the second where the first cannot connect (auto)
     #[arg(long, env = "KUBE_LEGO_ONCE_PROBE", value_name = "WAY", value_enum, default_value_t = ProbeMode::Auto)]
     pub(super) probe: ProbeMode,
     /// DNS server for the probe, instead of the system's
     #[arg(long, env = "KUBE_LEGO_ONCE_RESOLVER", value_name = "ADDRESS:PORT")]
     pub(super) resolver: Option<SocketAddr>,
-    /// Port for the probe's HTTP, where a private authority does not use 80
+    /// Port for the probe's HTTP, where a private CA does not use 80
     #[arg(
         long,
         env = "KUBE_LEGO_ONCE_PROBE_HTTP_PORT",
@@ -361,7 +361,7 @@ pub(super) struct ChallengeArgs {
     /// How long a route may take until it answers, such as 60s or 5m
     #[arg(long, env = "KUBE_LEGO_ONCE_PROBE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "60s")]
     pub(super) probe_timeout: SignedDuration,
-    /// Port for redirects of the probe to HTTPS, where a private authority does not use 443
+    /// Port for redirects of the probe to HTTPS, where a private CA does not use 443
     #[arg(
         long,
         env = "KUBE_LEGO_ONCE_PROBE_HTTPS_PORT",

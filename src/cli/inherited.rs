@@ -19,7 +19,7 @@ use crate::problem::Wrong;
 use super::arguments::Arguments;
 
 /// What is to be done, by which rules, and how. Which cluster, and how to talk, is for whoever runs it to say.
-const HEADINGS: [&str; 4] = ["Selection", "Authority", "Decision", "Challenge"];
+const HEADINGS: [&str; 4] = ["Selection", "CA", "Decision", "Challenge"];
 /// What belongs to the place where a program runs, and `--force`, which is for names.
 const OWN: [&str; 6] = ["force", "solver", "image", "advertise_address", "resolver", "probe"];
 /// What goes into a hint wherever the CronJob stands in somebody's way.
@@ -62,7 +62,7 @@ impl Inherited {
         theirs.check_source()?;
         if verb == "run" && theirs.matches.get_flag("dry_run") && !ours.get_flag("dry_run") {
             return Err(Wrong::new(
-                format!("CronJob `{}` makes dry runs, and this is none", installation.name),
+                format!("CronJob `{}` makes dry runs, but this is not one", installation.name),
                 format!("add `--dry-run`; or {LEAVE_IT}, and takes all options of a run here"),
             )
             .into());
@@ -210,7 +210,7 @@ fn is_inherited(arg: &Arg) -> bool {
     headed && !arg.is_hide_set() && !OWN.contains(&arg.get_id().as_str())
 }
 
-/// Whether the one who runs this said it, or said what makes a whole of its own: a selection, an authority.
+/// Whether the one who runs this said it, or said what makes a whole of its own: a selection, a CA.
 fn is_settled(arg: &Arg, command: &Command, ours: &ArgMatches) -> bool {
     let said = |id: &str| {
         let source = ours.try_contains_id(id).ok().and_then(|_| ours.value_source(id));
@@ -222,7 +222,7 @@ fn is_settled(arg: &Arg, command: &Command, ours: &ArgMatches) -> bool {
             let mut any = command.get_arguments().filter(selection);
             any.any(|arg| said(arg.get_id().as_str()))
         }
-        Some("Authority") => said("directory"),
+        Some("CA") => said("directory"),
         _ => false,
     };
     whole || said(arg.get_id().as_str())
@@ -359,7 +359,7 @@ mod tests {
             ),
             (&["completions", "bash"], "they do not `run`"),
             (&[], "they do not `run`"),
-            (&["run", "--dry-run"], "makes dry runs, and this is none"),
+            (&["run", "--dry-run"], "makes dry runs, but this is not one"),
             (&["run", "-f", "/x"], "which show a plan and run nothing"),
             (
                 &["run", "--home-namespace=other"],

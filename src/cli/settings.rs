@@ -41,7 +41,7 @@ pub struct Settings {
     pub home_namespace: Option<String>,
     /// Whether what the arguments do not say is for the CronJob to say: everywhere but in its own Pods.
     pub follow_the_cronjob: bool,
-    /// The authority; a dry run can do without.
+    /// The CA; a dry run can do without.
     pub authority: Option<AuthoritySettings>,
     /// What the plan is made by.
     pub policy: Policy,
@@ -133,13 +133,13 @@ pub struct ChallengeSettings {
     pub probe: ProbeMode,
     /// The DNS server for that.
     pub resolver: Option<SocketAddr>,
-    /// 80, unless a private authority uses another.
+    /// 80, unless a private CA uses another.
     pub http_port: u16,
-    /// 443, unless a private authority uses another.
+    /// 443, unless a private CA uses another.
     pub https_port: u16,
     /// How long a route may take until it answers: a controller that reloads slowly needs some of it.
     pub probe_timeout: std::time::Duration,
-    /// Whether a public probe may go to private addresses, where only a private authority can.
+    /// Whether a public probe may go to private addresses, where only a private CA can.
     pub private_addresses: bool,
 }
 
@@ -147,7 +147,7 @@ impl RunArgs {
     pub(super) fn into_settings(self, inherited: &Inherited) -> anyhow::Result<Settings> {
         let source = self.source.files();
         if !self.dry_run && (self.source.at.is_some() || source != Source::Cluster) {
-            anyhow::bail!("`--at` and `--filename` show a plan, which only `--dry-run` can do with them");
+            anyhow::bail!("`--at` and `--filename` only show a plan: add `--dry-run`");
         }
         if self.force && self.selection.namespaces.len() != 1 {
             anyhow::bail!("`--force` needs exactly one `--namespace`, so that it renews what is meant and no more");
@@ -159,7 +159,7 @@ impl RunArgs {
         let selection = self.selection.into_selection(self.names);
         if self.challenge.solver == Solver::Pod && self.challenge.advertise_address.is_some() {
             anyhow::bail!(
-                "`--advertise-address` is where this process answers, and `--solver pod` lets another: leave one of them away"
+                "`--advertise-address` is for challenges that this process answers, `--solver pod` for a solver Pod: give only one of them"
             );
         }
         let profile = self.authority.profile.clone();

@@ -1,4 +1,4 @@
-//! Directories of ACME authorities: the known ones by short name, and what may be expected of any.
+//! Directories of ACME CAs: the known ones by short name, and what may be expected of any.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 /// The Secret of the home namespace that holds the accounts' keys, a data key per directory.
 pub const ACCOUNT_SECRET: &str = "kube-lego-account";
 
-/// What an authority's certificates are good for.
+/// What a CA's certificates are good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// Browsers trust it: it signs public names only, and validates from the internet.
     Public,
-    /// A public authority's place for trying things: nobody trusts what it signs.
+    /// A public CA's place for trying things: nobody trusts what it signs.
     Staging,
     /// Somebody's own.
     Private,
 }
 
-/// The directory's URL of an ACME authority (RFC 8555 section 7.1.1).
+/// The directory's URL of an ACME CA (RFC 8555 section 7.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     url: String,

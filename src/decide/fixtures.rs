@@ -21,7 +21,7 @@ pub fn days(count: i64) -> SignedDuration {
 /// The end of a certificate that has none (RFC 5280 section 4.1.2.5), in seconds: later than any timestamp.
 const NEVER: u64 = 253_402_300_799;
 
-/// A chain of two by an authority called `issuer`, and the leaf's key, both in PEM.
+/// A chain of two by a CA called `issuer`, and the leaf's key, both in PEM.
 pub fn certificate(names: &[&str], issuer: &str, from: Timestamp, until: Timestamp) -> (String, String) {
     certificate_until(names, issuer, from, until.as_second().unsigned_abs())
 }

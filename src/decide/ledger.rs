@@ -16,7 +16,7 @@ use super::name::{DnsName, SecretRef};
 /// The ledger's Secret in the home namespace.
 pub const LEDGER_SECRET: &str = "kube-lego-once-ledger";
 
-/// How long an order is worth taking up: authorities keep one about a week, and of the certificate that comes of it more than
+/// How long an order is worth taking up: CAs keep one about a week, and of the certificate that comes of it more than
 /// half must be left, also where it lives for six days.
 const USEFUL_FOR: SignedDuration = SignedDuration::from_hours(48);
 

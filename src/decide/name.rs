@@ -7,7 +7,7 @@ use std::str::FromStr;
 ///
 /// The letters are those that the API server accepts in an Ingress (DNS-1123 subdomain,
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>); whether an
-/// authority signs it is a question for the plan.
+/// CA signs it is a question for the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsName(String);
 

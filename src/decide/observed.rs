@@ -80,7 +80,7 @@ pub struct Observed {
     pub leftovers: Vec<Leftover>,
     /// Who holds the Lease.
     pub lease_holder: Option<String>,
-    /// Renewal windows by Secret, where an authority gave one (RFC 9773).
+    /// Renewal windows by Secret, where a CA gave one (RFC 9773).
     pub renewal_windows: BTreeMap<SecretRef, RenewalWindow>,
     /// What the observation could not know: a sentence each.
     pub notes: Vec<String>,
@@ -106,7 +106,7 @@ impl Observed {
     }
 }
 
-/// The window in which an authority suggests to renew (RFC 9773 section 4.2).
+/// The window in which a CA suggests to renew (RFC 9773 section 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalWindow {
     /// `suggestedWindow.start`.

@@ -176,7 +176,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     }
     if policy.directory.is_none() {
         plan.notes
-            .push("without a directory, what depends on the authority was not checked".into());
+            .push("without a directory, what depends on the CA was not checked".into());
     }
     plan
 }
@@ -414,7 +414,7 @@ pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
     wanted.chain(pending.map(Pending::secret)).collect()
 }
 
-/// The certificates whose authority may have a suggestion (RFC 9773): ours, of this directory.
+/// The certificates whose CA may have a suggestion (RFC 9773): ours, of this directory.
 pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(SecretRef, CertificateId)> {
     let Some(directory) = &policy.directory else {
         return Vec::new();

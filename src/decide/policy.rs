@@ -16,7 +16,7 @@ pub const TLS_ACME: &str = "kubernetes.io/tls-acme";
 /// The settings that a plan is made by.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The authority; without one the checks that need it are skipped.
+    /// The CA; without one the checks that need it are skipped.
     pub directory: Option<Directory>,
     /// The profile of every order; none leaves the choice to the CA.
     pub profile: Option<String>,
@@ -28,9 +28,9 @@ pub struct Policy {
     pub shared_hosts: SharedHosts,
     /// Whether Secrets that carry no sign of ours may be overwritten.
     pub adopt: bool,
-    /// Whether a host of one label may be ordered: private authorities sign such.
+    /// Whether a host of one label may be ordered: private CAs sign such.
     pub single_label_hosts: bool,
-    /// The time until the next run, for the authority's renewal windows.
+    /// The time until the next run, for the CA's renewal windows.
     pub interval: SignedDuration,
     /// What is done; everything else still counts for unions and claims.
     pub selection: Selection,

@@ -43,7 +43,7 @@ pub fn moment(window: &RenewalWindow, id: &CertificateId) -> Timestamp {
     window.start.saturating_add(offset).unwrap_or(window.end)
 }
 
-/// Whether the authority's suggestion is due before the next run. A certificate younger than a third of its lifetime is
+/// Whether the CA's suggestion is due before the next run. A certificate younger than a third of its lifetime is
 /// renewed only once the window has opened: a window far ahead of its time is more likely a mistake than an emergency.
 pub fn is_suggested(
     window: &RenewalWindow,
@@ -57,7 +57,7 @@ pub fn is_suggested(
     moment <= next_run && (!young || window.start <= now)
 }
 
-/// When a certificate falls due: by its lifetime, or earlier where its authority suggests so.
+/// When a certificate falls due: by its lifetime, or earlier where its CA suggests so.
 pub fn renew_at(facts: &CertificateFacts, window: Option<&RenewalWindow>, policy: &Policy) -> Option<Timestamp> {
     let by_lifetime = facts.not_after.saturating_sub(least_validity(facts, policy)).ok()?;
     let by_window = window.and_then(|window| Some(moment(window, facts.id.as_ref()?)));

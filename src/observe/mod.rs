@@ -1,4 +1,4 @@
-//! Brings together what a plan is made from: from a cluster and its authority, or from files (I1).
+//! Brings together what a plan is made from: from a cluster and its CA, or from files (I1).
 
 pub mod site;
 
@@ -97,7 +97,7 @@ async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Ingress>, 
     }
 }
 
-/// What the authority suggests (RFC 9773). An error means that the lifetime decides, and is no more than a debug line.
+/// What the CA suggests (RFC 9773). An error means that the lifetime decides, and is no more than a debug line.
 async fn renewal_windows(
     authority: &Authority,
     observed: &Observed,

@@ -1,4 +1,4 @@
-//! What is looked at: the cluster, what its CronJob says, and the authority.
+//! What is looked at: the cluster, what its CronJob says, and the CA.
 
 use std::path::Path;
 
@@ -14,20 +14,20 @@ use crate::problem::{self, Wrong};
 /// The home namespace where nothing says another.
 const DEFAULT_HOME: &str = "kube-lego";
 
-/// What is looked at: a cluster, and the authority whose suggestions count.
+/// What is looked at: a cluster, and the CA whose suggestions count.
 pub struct Site {
     /// The cluster.
     pub cluster: Cluster,
     /// The home namespace.
     pub home: String,
-    /// The authority, as far as it is named. That it cannot be reached matters only where something is due.
+    /// The CA, as far as it is named. That it cannot be reached matters only where something is due.
     pub authority: Option<Result<Authority, AcmeError>>,
     /// Why no CronJob's options are among the settings, where it was asked for them.
     pub no_cronjob: Option<Wrong>,
 }
 
 impl Site {
-    /// Finds the cluster as kubectl would, lets its CronJob say what was not typed, and asks the authority for its directory.
+    /// Finds the cluster as kubectl would, lets its CronJob say what was not typed, and asks the CA for its directory.
     ///
     /// # Errors
     /// Where there is no cluster, or not the one that was named, or the CronJob's options are of no use here.
@@ -82,10 +82,10 @@ impl Site {
         Ok((site, settings))
     }
 
-    /// Where nothing is ordered, an authority that cannot be reached is no more than worth knowing.
+    /// Where nothing is ordered, a CA that cannot be reached is no more than worth knowing.
     pub fn warn_of_authority(&self) {
         if let Some(Err(error)) = &self.authority {
-            log::warn!("the authority was not asked for renewal information: {error}");
+            log::warn!("the CA was not asked for renewal information: {error}");
         }
     }
 }
@@ -114,7 +114,7 @@ async fn follow(cli: &Cli, cluster: &Cluster, home: &str, cronjob: &CronJob) -> 
         }
         let settings = cli.settings_with(&inherited)?;
         if cronjob.spec.suspend == Some(true) {
-            log::warn!("CronJob `{name}` is suspended, and this does what it would do");
+            log::warn!("CronJob `{name}` is suspended; this run does what the CronJob would do");
         }
         log::info!("from CronJob `{name}`: {}", taken(&inherited, &settings));
         Ok(settings)

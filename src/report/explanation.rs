@@ -130,7 +130,7 @@ secret web/a-tls: refuse, HostClaimed
   ingress web/a (class contour): a.example
 
   refused if
-    InvalidHost            no   all hosts are names that the authority can sign
+    InvalidHost            no   all hosts are names that the CA can sign
     WildcardHost           no   no host is a wildcard
     TooManyHosts           no   1 of at most 100 hosts
   > HostClaimed            yes  host `a.example` belongs to namespace `shop` by

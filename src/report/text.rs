@@ -68,7 +68,7 @@ impl Style {
     }
 }
 
-/// Text on one line and without control characters: a host in a manifest, or an authority's words, could move the cursor.
+/// Text on one line and without control characters: a host in a manifest, or a CA's words, could move the cursor.
 pub(super) fn plain(text: &str) -> String {
     let harmless = |letter: char| match letter {
         '\n' | '\t' => ' ',

@@ -28,7 +28,7 @@ PEBBLE_ENVIRONMENT = {
     "PEBBLE_VA_NOSLEEP": "1",
     "PEBBLE_WFE_NONCEREJECT": "5",  # per cent: a client has to cope with a refused nonce
     "PEBBLE_AUTHZREUSE": "0",
-    "PEBBLE_CHAIN_LENGTH": "3",  # a leaf, and as many intermediates as public authorities send today
+    "PEBBLE_CHAIN_LENGTH": "3",  # a leaf, and as many intermediates as public CAs send today
 }
 
 

@@ -31,7 +31,7 @@ main() {
   show kube-lego-once run
   show kubectl get ingress,secret --namespace demo
 
-  say "The site by HTTPS, checked against the authority's root"
+  say "The site by HTTPS, checked against the CA's root"
   show curl -sSf --cacert "$directory_ca" --output "$scratch/root.pem" "$pebble_management/roots/0"
   fetch "https://$host/" --cacert "$scratch/root.pem" --connect-to "$host:443:$address:$https_port"
 
@@ -54,7 +54,7 @@ set_environment() {
   mkdir -p "$scratch"
   trap 'echo "error: the demo stopped here; the logs of the cluster are in $(dirname "$scratch")/logs" >&2' ERR
 
-  say "The cluster, and the authority that stands for Let's Encrypt"
+  say "The cluster, and the CA that stands for Let's Encrypt"
   set_variable PATH "$(cd "$(dirname "$program")" && pwd):$(dirname "$(value kubectl)"):$PATH"
   set_variable KUBECONFIG "$(value kubeconfig)"
   set_variable KUBECACHEDIR "$scratch/kubectl"

@@ -135,7 +135,7 @@ fn every_flag_of_a_run_is_under_a_heading_and_names_its_variable() {
         "Selection:",
         "Source:",
         "Cluster:",
-        "Authority:",
+        "CA:",
         "Decision:",
         "Challenge:",
         "Logging:",

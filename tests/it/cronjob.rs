@@ -1,4 +1,4 @@
-//! cronjob.yaml as it is shipped, on a real kubelet: with another image, authority and DNS, and nothing else changed.
+//! cronjob.yaml as it is shipped, on a real kubelet: with another image, CA and DNS, and nothing else changed.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::end_to_end::https;
 use crate::scene::{Scene, cluster, cronjob, has_nodes, image, kubectl};
 
-/// The shipped CronJob in a home namespace, with the two values set, and what a private authority and `more` need.
+/// The shipped CronJob in a home namespace, with the two values set, and what a private CA and `more` need.
 pub fn manifests(scene: &Scene, home: &str, more: &[(&str, &str)]) -> String {
     let mut cronjob = cronjob();
     cronjob["metadata"]["namespace"] = json!(home);
@@ -32,7 +32,7 @@ pub fn manifests(scene: &Scene, home: &str, more: &[(&str, &str)]) -> String {
     for (name, value) in always.iter().chain(more) {
         environment.push(json!({"name": format!("KUBE_LEGO_ONCE_{name}"), "value": value}));
     }
-    let authority = fs::read_to_string(scene.pebble.authority_file()).expect("the authority's file");
+    let authority = fs::read_to_string(scene.pebble.authority_file()).expect("the CA's file");
     let config = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority", "namespace": home},
         "data": {"ca.pem": authority},
@@ -51,7 +51,7 @@ pub fn one_due(name: &'static str, what: &str) -> Option<Scene> {
     has_nodes(what).then(|| due(Scene::new(name)))
 }
 
-/// The same with an authority that takes its time: whoever waits for an order can do something before it is fulfilled.
+/// The same with a CA that takes its time: whoever waits for an order can do something before it is fulfilled.
 pub fn one_due_slowly(name: &'static str, what: &str) -> Option<Scene> {
     let slow = |config: &mut Value| config["pebble"]["retryAfter"] = json!({"authz": 4, "order": 4});
     has_nodes(what).then(|| due(Scene::with_authority(name, slow)))
@@ -81,7 +81,7 @@ pub fn start(scene: &Scene, name: &str) {
     );
 }
 
-/// Waits until the authority has an order of the Job, and stops it there.
+/// Waits until the CA has an order of the Job, and stops it there.
 fn pause_at_the_order(scene: &Scene, job: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while scene.pebble.count("Added order") == 0 {

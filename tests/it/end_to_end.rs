@@ -1,4 +1,4 @@
-//! The main job on a real API server, through a real ingress controller, with a real authority.
+//! The main job on a real API server, through a real ingress controller, with a real CA.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +80,7 @@ fn twenty_ingresses_one_dead_host_and_then_nothing_to_do() {
     assert_eq!(
         scene.pebble.count(&wanted[0].2),
         0,
-        "the authority never heard of the dead host"
+        "the CA never heard of the dead host"
     );
     scene.assert_nothing_is_left();
 
@@ -223,7 +223,7 @@ fn what_somebody_changes_meanwhile_is_not_overwritten_but_labels_are_no_matter()
     assert_eq!(entries, [pending("type")]);
 }
 
-/// As many hosts as an order may have: the authority asks for all of them at once, each three times.
+/// As many hosts as an order may have: the CA asks for all of them at once, each three times.
 #[test]
 #[ignore = "needs the test cluster"]
 fn a_certificate_of_a_hundred_hosts_is_issued() {
@@ -463,7 +463,7 @@ fn owners_are_told_by_events_and_of_a_refusal_only_once() {
     assert!(!second.stderr.contains("Events"), "{}", second.stderr);
 }
 
-/// Asks a host through the ingress controller, trusting this test's authority alone.
+/// Asks a host through the ingress controller, trusting this test's CA alone.
 #[track_caller]
 pub fn https(host: &str, root: &std::path::Path) {
     let port = &cluster()["https_port"];

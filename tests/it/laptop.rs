@@ -105,7 +105,7 @@ fn solver(scene: &Scene) -> Value {
     scene.get("pod", &scene.home, "kube-lego-once")
 }
 
-/// Starts a run and stops the authority once it has the order: the solver Pod is there then.
+/// Starts a run and stops the CA once it has the order: the solver Pod is there then.
 fn at_the_order(scene: &Scene, mut command: Command) -> Child {
     let mut running = command.spawn().expect("the program");
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -342,7 +342,7 @@ fn without_a_cronjob_what_is_missing_is_asked_for_by_name() {
         command.args(["--annotation", &scene.annotation]).args(arguments);
         ended(command).exits(2).stderr
     };
-    let expected = "error: certificates are due, and no ACME directory is named: there is no CronJob \
+    let expected = "error: certificates are due, but no ACME directory is given: there is no CronJob \
                     `denied-by-hand-home/kube-lego-once` to follow\nhint: add `--directory letsencrypt-staging`, or an https URL, \
                     and `--image` or `--advertise-address`, so that challenges can be answered; `--dry-run` needs none\n";
     let nothing = run(&[]);

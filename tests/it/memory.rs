@@ -98,7 +98,7 @@ fn valid(namespace: &str, n: usize) -> String {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {"namespace": namespace, "name": format!("tls-{n}")},
-        // A leaf and an intermediate, as most authorities give.
+        // A leaf and an intermediate, as most CAs give.
         "stringData": {"tls.crt": certificate.repeat(2), "tls.key": key.serialize_pem()},
     });
     format!("---\n{secret}\n")

@@ -16,7 +16,7 @@ use kube_lego_once::problem;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The private authority that is asked where a case names none.
+/// The private CA that is asked where a case names none.
 const DIRECTORY: &str = "https://ca.example/dir";
 /// The time at which every case looks.
 pub const NOW: &str = "2026-12-01T12:00:00Z";
@@ -55,7 +55,7 @@ fn every_case_is_decided_as_it_says() {
         failures.join("\n")
     );
     assert!(cases.len() >= 80, "{} cases", cases.len());
-    // What a cluster's errors and an authority's suggestions cause are rows beside `plan`.
+    // What a cluster's errors and a CA's suggestions cause are rows beside `plan`.
     let beyond_manifests = [Reason::Unknown, Reason::Suggested];
     let unseen: Vec<_> = Reason::ALL
         .iter()

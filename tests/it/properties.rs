@@ -92,7 +92,7 @@ proptest! {
         selection in prop_oneof![Just(Selection::default()), selection()],
         lifetime in select(&[144_i64, 1128, 2160][..]),
     ) {
-        // What is applied was planned by a run that held the Lease, for an authority; `--force` asks for another each time.
+        // What is applied was planned by a run that held the Lease, for a CA; `--force` asks for another each time.
         observed.lease_holder = Some("this-run".into());
         policy.force = false;
         policy.selection = selection;

@@ -34,7 +34,7 @@ fn transcript() -> Vec<Step> {
     steps
 }
 
-/// What of a line is the same in every cluster: without the authority, its times, and what this test's authority needs.
+/// What of a line is the same in every cluster: without the CA, its times, and what this test's CA needs.
 fn constant(line: &str) -> &str {
     for prefix in [
         "from CronJob `kube-lego/kube-lego-once`: ",

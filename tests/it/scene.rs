@@ -1,4 +1,4 @@
-//! A test's own corner of the test cluster: namespaces, an annotation, a ServiceAccount and an authority nobody else uses.
+//! A test's own corner of the test cluster: namespaces, an annotation, a ServiceAccount and a CA nobody else uses.
 
 use std::fs;
 use std::io::Write as _;
@@ -86,18 +86,18 @@ pub struct Scene {
     pub home: String,
     /// Its opt-in annotation.
     pub annotation: String,
-    /// Its own Pebble: what the authority saw is what this test made it see.
+    /// Its own Pebble: what the CA saw is what this test made it see.
     pub pebble: Pebble,
     kubeconfig: PathBuf,
 }
 
 impl Scene {
-    /// Makes the home namespace and a ServiceAccount in it, and starts an authority.
+    /// Makes the home namespace and a ServiceAccount in it, and starts a CA.
     pub fn new(name: &'static str) -> Self {
         Self::with_authority(name, |_| {})
     }
 
-    /// With an authority whose configuration is changed first.
+    /// With a CA whose configuration is changed first.
     pub fn with_authority(name: &'static str, change: impl FnOnce(&mut Value)) -> Self {
         let home = format!("{name}-home");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -256,13 +256,13 @@ impl Scene {
             .expect("the program")
     }
 
-    /// Starts the program, and stops the authority once it has an order of it.
+    /// Starts the program, and stops the CA once it has an order of it.
     #[track_caller]
     pub fn start_and_pause_the_authority(&self) -> Child {
         self.start_and_pause_the_authority_at("Added order")
     }
 
-    /// Starts the program, and stops the authority once its log has a line with these words.
+    /// Starts the program, and stops the CA once its log has a line with these words.
     #[track_caller]
     pub fn start_and_pause_the_authority_at(&self, words: &str) -> Child {
         let running = self.start();

@@ -1,4 +1,4 @@
-//! What the authority suggests (RFC 9773), and what one tenant may ask of another's: on the real cluster.
+//! What the CA suggests (RFC 9773), and what one tenant may ask of another's: on the real cluster.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn serial(scene: &Scene, namespace: &str) -> Vec<u8> {
     pem.parse_x509().expect("a certificate").raw_serial().to_vec()
 }
 
-/// Sets the window that the authority suggests for the certificate in a Secret.
+/// Sets the window that the CA suggests for the certificate in a Secret.
 fn suggest(scene: &Scene, namespace: &str, start: Timestamp, end: Timestamp) {
     let window = json!({"suggestedWindow": {"start": start.to_string(), "end": end.to_string()}});
     let body = json!({"Certificate": chain(scene, namespace), "ARIResponse": window.to_string()});
@@ -102,7 +102,7 @@ fn a_window_in_the_past_makes_one_renewal_that_names_what_it_replaces() {
     scene.run(&[]).exits(0);
     assert_eq!(scene.pebble.count("Added order"), orders + 1, "one renewal and no more");
 
-    // The authority has noted the replacement: it refuses a second one, and the order is made without naming it.
+    // The CA has noted the replacement: it refuses a second one, and the order is made without naming it.
     let data = json!({"data": first["data"]});
     kubectl(
         &[

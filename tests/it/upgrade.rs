@@ -11,7 +11,7 @@ use crate::scene::{Scene, curl, kubectl};
 
 const RECORDED: &str = include_str!("upgrade/0.1.0.yaml");
 /// The directory as the recording names it.
-const DIRECTORY: &str = "https://authority.upgrade.example/dir";
+const DIRECTORY: &str = "https://CA.upgrade.example/dir";
 
 /// The data key of a directory's account in 0.1.0: written out, since today's program must find the entry by itself.
 fn entry_name(directory: &str) -> String {
@@ -20,11 +20,11 @@ fn entry_name(directory: &str) -> String {
     format!("acme-{hex}.json")
 }
 
-/// The recorded objects, for this scene's authority.
+/// The recorded objects, for this scene's CA.
 ///
-/// An authority knows the accounts that were registered with it, and a new Pebble knows none. So the recorded key is
+/// A CA knows the accounts that were registered with it, and a new Pebble knows none. So the recorded key is
 /// registered with this one, and its URLs take the place of the recorded ones: shape and key of the entry are 0.1.0's. The
-/// orders in the ledger cannot be brought along; here they are what they are once an authority has forgotten them.
+/// orders in the ledger cannot be brought along; here they are what they are once a CA has forgotten them.
 fn recorded(scene: &Scene) -> String {
     let account: Value = serde_yaml_ng::Deserializer::from_str(RECORDED)
         .map(|document| Value::deserialize(document).expect("YAML"))
@@ -87,7 +87,7 @@ fn register(scene: &Scene, key_pkcs8: &str) -> String {
             return url;
         }
     }
-    panic!("the authority takes no account")
+    panic!("the CA takes no account")
 }
 
 #[test]

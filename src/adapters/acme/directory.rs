@@ -88,7 +88,7 @@ pub(super) fn renewal_window(answer: Answer) -> Result<RenewalWindow, Cause> {
 }
 
 /// A time (RFC 3339). The last and the first hours that can be written are beyond what a timestamp holds: for a certificate
-/// that never ends, an authority may well write one of them.
+/// that never ends, a CA may well write one of them.
 fn time(text: &str) -> Result<Timestamp, jiff::Error> {
     text.parse().or_else(|error| {
         let pieces = Pieces::parse(text).ok().filter(|pieces| pieces.offset().is_some());

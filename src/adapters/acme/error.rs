@@ -1,4 +1,4 @@
-//! What goes wrong with an authority, in words: the operation, its URL, the cause last.
+//! What goes wrong with a CA, in words: the operation, its URL, the cause last.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::exchange::Exchange;
 
-/// An operation at an authority that failed.
+/// An operation at a CA that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {}", self.what(), self.causes().join("; "))]
 pub struct AcmeError(Box<Failure>);
@@ -90,11 +90,11 @@ pub enum Cause {
         /// What is offered.
         offered: String,
     },
-    /// The authority wants an external account (RFC 8555 section 7.3.4).
-    #[error("the authority wants an external account")]
+    /// The CA wants an external account (RFC 8555 section 7.3.4).
+    #[error("the CA wants an external account")]
     ExternalAccountRequired,
     /// A profile that the directory does not list.
-    #[error("the authority has no profile `{profile}`, but {known}")]
+    #[error("the CA has no profile `{profile}`, but {known}")]
     UnknownProfile {
         /// What was asked for.
         profile: String,
@@ -102,7 +102,7 @@ pub enum Cause {
         known: String,
     },
     /// The directory names no `renewalInfo` (RFC 9773).
-    #[error("the authority gives no renewal information")]
+    #[error("the CA gives no renewal information")]
     NoRenewalInfo,
     /// Stored credentials that are none, or another directory's. Never quotes them.
     #[error("the stored account cannot be used: {0}")]
@@ -197,7 +197,7 @@ impl AcmeError {
         }
     }
 
-    /// When the authority will listen again, where it said so (RFC 8555 section 6.6).
+    /// When the CA will listen again, where it said so (RFC 8555 section 6.6).
     pub fn retry_after(&self) -> Option<Timestamp> {
         self.0.retry_after
     }
@@ -218,7 +218,7 @@ impl AcmeError {
         }
     }
 
-    /// Whether no certificate can come of the order any more: it is `invalid`, expired, or the authority refuses what it needs.
+    /// Whether no certificate can come of the order any more: it is `invalid`, expired, or the CA refuses what it needs.
     pub fn ends_the_order(&self) -> bool {
         match &self.0.cause {
             Cause::Invalid { .. } | Cause::State(_) | Cause::NoHttpChallenge { .. } => true,
@@ -244,16 +244,16 @@ impl AcmeError {
             }
             Cause::Untrusted {
                 unknown_issuer: true, ..
-            } => "`--ca-bundle` names a file with the roots of a private authority; with it nothing else is trusted",
+            } => "`--ca-bundle` names a file with the roots of a private CA; with it nothing else is trusted",
             Cause::Untrusted { reason, .. } if reason.contains("expired") || reason.contains("not valid yet") => {
                 "is the clock right, here and there?"
             }
             Cause::Unreadable { .. } | Cause::Answered { .. }
                 if self.0.retry_after.is_none() && self.0.operation == "read the directory" =>
             {
-                "is this the URL of an ACME directory (RFC 8555), and does the authority work?"
+                "is this the URL of an ACME directory (RFC 8555), and does the CA work?"
             }
-            Cause::Retired => "ask the authority for its ACME v2 directory (RFC 8555)",
+            Cause::Retired => "ask the CA for its ACME v2 directory (RFC 8555)",
             Cause::ExternalAccountRequired => EXTERNAL_ACCOUNT_HINT,
             Cause::UnknownProfile { .. } => "`--profile` takes one of these, or leave it away",
             Cause::Credentials(_) => return Some(self.account_hint()),
@@ -270,10 +270,10 @@ impl AcmeError {
         let words = match problem.kind.as_str() {
             "externalAccountRequired" => EXTERNAL_ACCOUNT_HINT,
             "accountDoesNotExist" => return Some(self.account_hint()),
-            "userActionRequired" => "somebody has to do what the message says, with the authority",
+            "userActionRequired" => "somebody has to do what the message says, with the CA",
             "invalidProfile" => "`--profile` takes one of the profiles that the directory lists",
             "invalidContact" | "unsupportedContact" => "`--email` may be left away",
-            "caa" => "a CAA record of the domain (or a parent) names the authorities that may sign for it",
+            "caa" => "a CAA record of the domain (or a parent) names the CAs that may sign for it",
             // A paused identifier has no Retry-After: its unpause URL is in the detail.
             _ => return self.retry_hint(),
         };
@@ -282,7 +282,7 @@ impl AcmeError {
 
     fn retry_hint(&self) -> Option<String> {
         let moment = self.0.retry_after?;
-        Some(format!("the authority asks not to come back before {moment:.0}"))
+        Some(format!("the CA asks not to come back before {moment:.0}"))
     }
 
     fn account_hint(&self) -> String {
@@ -291,7 +291,7 @@ impl AcmeError {
     }
 }
 
-const EXTERNAL_ACCOUNT_HINT: &str = "the authority's website gives a key: `--eab-key-id` and `--eab-hmac-key-file`";
+const EXTERNAL_ACCOUNT_HINT: &str = "the CA's website gives a key: `--eab-key-id` and `--eab-hmac-key-file`";
 
 impl Problem {
     /// From the library's.

@@ -1,4 +1,4 @@
-//! What an authority's answer says beside its body, past the library, which passes none of it on.
+//! What a CA's answer says beside its body, past the library, which passes none of it on.
 
 use std::cell::RefCell;
 

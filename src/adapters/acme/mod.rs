@@ -1,4 +1,4 @@
-//! An ACME authority (RFC 8555): the only user of `instant_acme`.
+//! An ACME CA (RFC 8555): the only user of `instant_acme`.
 //!
 //! What the library does not do is done around it: the directory is read and checked before anything else, a refused
 //! nonce repeats the whole call (the nonce is inside the signature), a server in trouble is asked again until the
@@ -19,7 +19,7 @@ use crate::decide::inspection::CertificateId;
 use crate::decide::name::DnsName;
 use crate::decide::observed::RenewalWindow;
 
-/// Calls the library, and calls again while the authority refuses the nonce (RFC 8555 section 6.5): the nonce is inside
+/// Calls the library, and calls again while the CA refuses the nonce (RFC 8555 section 6.5): the nonce is inside
 /// the signature, so it is the library's whole call that is repeated. A call that was refused has changed nothing.
 ///
 /// A macro, since the repeated expression borrows: an async closure that lends cannot be shown to be `Send`.
@@ -61,7 +61,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause that nobody asked for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Which authority, and how to reach and use it.
+/// Which CA, and how to reach and use it.
 #[derive(Clone, Debug)]
 pub struct AuthoritySettings {
     /// The directory.
@@ -70,17 +70,17 @@ pub struct AuthoritySettings {
     pub ca_bundle: Option<CaBundle>,
     /// A proxy on the way.
     pub proxy: Option<Proxy>,
-    /// The profile of every order; none leaves the choice to the authority.
+    /// The profile of every order; none leaves the choice to the CA.
     pub profile: Option<String>,
-    /// Whom the authority may write to (RFC 8555 section 7.3).
+    /// Whom the CA may write to (RFC 8555 section 7.3).
     pub email: Option<String>,
-    /// Who the authority already knows us as (RFC 8555 section 7.3.4).
+    /// Who the CA already knows us as (RFC 8555 section 7.3.4).
     pub external_account: Option<ExternalAccount>,
     /// Where the account is stored, for hints: a phrase such as "`acme-12.json` from the Secret `kube-lego/kube-lego-account`".
     pub account_entry: String,
 }
 
-/// A key that an authority's website gave out (RFC 8555 section 7.3.4). Its `Debug` does not show it.
+/// A key that a CA's website gave out (RFC 8555 section 7.3.4). Its `Debug` does not show it.
 #[derive(Clone)]
 pub struct ExternalAccount {
     key_id: String,
@@ -88,7 +88,7 @@ pub struct ExternalAccount {
 }
 
 impl ExternalAccount {
-    /// From the key's id and its base64url text, as authorities hand it out: padding, blanks around it and the two
+    /// From the key's id and its base64url text, as CAs hand it out: padding, blanks around it and the two
     /// characters of plain base64 are forgiven. The error never quotes the key.
     pub fn parse(key_id: &str, hmac_key: &str) -> Result<Self, String> {
         let text = hmac_key
@@ -115,7 +115,7 @@ impl fmt::Debug for ExternalAccount {
     }
 }
 
-/// An authority whose directory answered.
+/// A CA whose directory answered.
 #[derive(Clone)]
 pub struct Authority {
     settings: AuthoritySettings,
@@ -177,7 +177,7 @@ impl Authority {
         }
     }
 
-    /// When the authority suggests to renew a certificate (RFC 9773 section 4.2). Needs no account.
+    /// When the CA suggests to renew a certificate (RFC 9773 section 4.2). Needs no account.
     pub async fn renewal_window(&self, id: &CertificateId) -> Result<RenewalWindow, AcmeError> {
         let operation = "read the renewal information";
         let Some(base) = &self.facts.renewal_info else {
@@ -226,9 +226,9 @@ impl Account {
         self.inner.key_thumbprint()
     }
 
-    /// Creates an order (RFC 8555 section 7.4), or gets a pending one of the same names, as the authority likes.
+    /// Creates an order (RFC 8555 section 7.4), or gets a pending one of the same names, as the CA likes.
     ///
-    /// `replaces` names the certificate that this one follows (RFC 9773 section 5). Where the authority refuses it,
+    /// `replaces` names the certificate that this one follows (RFC 9773 section 5). Where the CA refuses it,
     /// the order is made without: [`Order::replaces_refused`] says so.
     pub async fn order(
         &self,
@@ -338,7 +338,7 @@ impl Patience {
         }
     }
 
-    /// Waits before the next look, as long as the authority asked for (RFC 8555 section 7.5.1). Returns the failure
+    /// Waits before the next look, as long as the CA asked for (RFC 8555 section 7.5.1). Returns the failure
     /// of the last look where it is permanent, or where the next look would be behind the deadline.
     async fn rest(&mut self, failure: AcmeError) -> Result<(), AcmeError> {
         if failure.is_permanent() {

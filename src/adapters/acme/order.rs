@@ -87,7 +87,7 @@ impl Order {
         self.inner.state().status.into()
     }
 
-    /// Why the authority refused `replaces`, where this order is one without it.
+    /// Why the CA refused `replaces`, where this order is one without it.
     pub fn replaces_refused(&self) -> Option<&AcmeError> {
         self.replaces_refused.as_ref()
     }
@@ -303,7 +303,7 @@ async fn answer_one(
     }
     match challenge.set_ready().await {
         Ok(()) => Ok(None),
-        // A success whose challenge has an error: an authority that validates while one waits (step-ca).
+        // A success whose challenge has an error: a CA that validates while one waits (step-ca).
         Err(library::Error::Api(problem)) if exchange::last().is_some_and(|exchange| exchange.status.is_success()) => {
             Ok(Some(Problem::new(&problem).of_host(&host)))
         }

@@ -19,7 +19,7 @@ use super::*;
 mod live;
 mod relay;
 
-/// A private authority's TLS: its root in PEM, a certificate for 127.0.0.1 and its key.
+/// A private CA's TLS: its root in PEM, a certificate for 127.0.0.1 and its key.
 struct Tls {
     root: String,
     certificate: rcgen::Certificate,

@@ -170,7 +170,7 @@ impl ClusterError {
                 (_, "configmaps" | "cronjobs.batch") | ("get" | "create", "pods")
             );
             let granted = if by_hand {
-                "a run by hand takes more than rbac.yaml grants, and the README says what"
+                "a run by hand needs more rights than rbac.yaml grants: docs/security.md lists them"
             } else {
                 "rbac.yaml grants it"
             };

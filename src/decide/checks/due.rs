@@ -78,12 +78,11 @@ fn wrong_issuer(subject: &Subject<'_>) -> Answer {
             "the certificate is from `{}`, not from `{directory}`",
             marker.directory
         )),
-        // A private authority names its issuers as it likes: ordering again would bring the same name, on every run.
+        // A private CA names its issuers as it likes: ordering again would bring the same name, on every run.
         Some(_) if directory.trust() == Trust::Private => Answer::No(format!("the certificate is from `{directory}`")),
-        _ if facts.is_from_staging() && directory.trust() != Trust::Staging => Answer::Yes(format!(
-            "the certificate is from a staging authority: `{}`",
-            facts.issuer
-        )),
+        _ if facts.is_from_staging() && directory.trust() != Trust::Staging => {
+            Answer::Yes(format!("the certificate is from a staging CA: `{}`", facts.issuer))
+        }
         Some(_) => Answer::No(format!("the certificate is from `{directory}`")),
         None => Answer::no("nothing says which directory the certificate is from"),
     }
@@ -116,11 +115,11 @@ fn suggested(subject: &Subject<'_>) -> Answer {
         return NO_CERTIFICATE;
     };
     let (Some(window), Some(id)) = (subject.window(), &facts.id) else {
-        return Answer::NotAsked("the authority gave no renewal window");
+        return Answer::NotAsked("the CA gave no renewal window");
     };
     let moment = moment(window, id);
     let sentence = format!(
-        "the authority suggests a renewal between {} and {}, which makes it {moment} here",
+        "the CA suggests a renewal between {} and {}, which makes it {moment} here",
         window.start, window.end
     );
     if is_suggested(window, moment, facts, subject.observed.now, subject.policy) {

@@ -19,7 +19,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// A host is not a name that an authority can sign.
+    /// A host is not a name that a CA can sign.
     InvalidHost,
     /// HTTP-01 cannot prove a wildcard.
     WildcardHost,
@@ -61,7 +61,7 @@ reasons! {
     Expired,
     /// Soon over.
     Expiring,
-    /// The authority suggests it (RFC 9773).
+    /// The CA suggests it (RFC 9773).
     Suggested,
     /// The operator wants it.
     Forced,

@@ -9,7 +9,7 @@ use crate::decide::observed::{Read, Unread};
 use crate::decide::policy::TLS_ACME;
 use crate::decide::route::controller;
 
-/// The most names that a certificate can have with the authorities that sign many (Let's Encrypt's classic profile).
+/// The most names that a certificate can have with the CAs that sign many (Let's Encrypt's classic profile).
 pub const MOST_HOSTS: usize = 100;
 /// By this annotation cert-manager knows a Secret that it writes; `--adopt` removes it at the store.
 pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
@@ -18,7 +18,7 @@ pub fn claims_to_remove() -> Vec<String> {
     vec![CERT_MANAGER.to_owned()]
 }
 
-/// Endings that no public authority can sign: reserved or local (RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal`).
+/// Endings that no public CA can sign: reserved or local (RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal`).
 const LOCAL_ENDINGS: &[&str] = &[
     "local",
     "internal",
@@ -64,7 +64,7 @@ fn invalid_host(subject: &Subject<'_>) -> Answer {
         .filter(|_| public || !subject.policy.single_label_hosts)
     {
         return Answer::Yes(format!(
-            "host `{host}` has one label only, which public authorities do not sign: write the full name, or, for a private authority, allow it with `--allow-single-label-hosts`"
+            "host `{host}` has one label only, which public CAs do not sign: write the full name, or, for a private CA, allow it with `--allow-single-label-hosts`"
         ));
     }
     let local = |host: &&DnsName| {
@@ -76,9 +76,9 @@ fn invalid_host(subject: &Subject<'_>) -> Answer {
     };
     match certificate.hosts.iter().find(local).filter(|_| public) {
         Some(host) => Answer::Yes(format!(
-            "host `{host}` has an ending that no public authority signs: use a private authority, or a public name"
+            "host `{host}` has an ending that no public CA signs: use a private CA, or a public name"
         )),
-        None => Answer::no("all hosts are names that the authority can sign"),
+        None => Answer::no("all hosts are names that the CA can sign"),
     }
 }
 

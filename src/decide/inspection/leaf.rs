@@ -42,7 +42,7 @@ pub(super) fn dns_names(leaf: &X509Certificate<'_>) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The issuer as `common name (organization)`: the two that tell authorities apart.
+/// The issuer as `common name (organization)`: the two that tell CAs apart.
 pub(super) fn issuer_name(leaf: &X509Certificate<'_>) -> String {
     let issuer = leaf.issuer();
     let common_name = issuer.iter_common_name().find_map(|name| name.as_str().ok());

@@ -6,10 +6,10 @@ use x509_parser::prelude::*;
 use super::facts::{CertificateFacts, KeyMatch, Refusal};
 use super::pair::read;
 
-/// Why a chain that an authority sent must not be stored.
+/// Why a chain that a CA sent must not be stored.
 ///
 /// Each certificate's signature is checked against the next one's key; the last one's issuer is a root that only the
-/// authority's users know, so it is not asked. `names` are the names that were ordered.
+/// CA's users know, so it is not asked. `names` are the names that were ordered.
 pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp) -> Result<CertificateFacts, String> {
     let (facts, ders) = read(chain, key)?;
     if let Some(Refusal { library, why }) = &facts.refusal {

@@ -79,7 +79,7 @@ fn a_certificate_is_due_for_the_first_reason_that_holds() {
             Read::Found(secret(&good, Some("https://other.example/dir"))),
             "Issue WrongIssuer",
         ),
-        ("whatever its own authority is called", ours(&staging), "Keep Valid"),
+        ("whatever its own CA is called", ours(&staging), "Keep Valid"),
         (
             "a staging issuer, and nothing says whose",
             Read::Found(secret(&staging, None)),

@@ -52,7 +52,7 @@ fn the_authority() {
     profile.args(["--profile", "nosuch"]);
     row(
         &scene,
-        "a profile that the authority does not have",
+        "a profile that the CA does not have",
         &mut profile,
         2,
         &["nosuch", "shortlived"],
@@ -61,12 +61,12 @@ fn the_authority() {
     email.args(["--email", "nobody@example.com,x"]);
     row(
         &scene,
-        "an e-mail address that the authority rejects",
+        "an e-mail address that the CA rejects",
         &mut email,
         2,
         &["--email"],
     );
-    // Only the authority is asked through it: the API server is exempt.
+    // Only the CA is asked through it: the API server is exempt.
     let mut proxy = directory(&scene.pebble.directory.replace("127.0.0.1", "localhost"));
     proxy
         .env("HTTPS_PROXY", format!("http://{}", refusing()))

@@ -16,7 +16,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::worlds::{hours, marker, now};
 
-/// A chain for these names that an authority signed an hour ago by its own clock, and its key. Keys are slow to make: one serves all.
+/// A chain for these names that a CA signed an hour ago by its own clock, and its key. Keys are slow to make: one serves all.
 fn signed(hosts: &BTreeSet<DnsName>, issuer: &str, lifetime: SignedDuration) -> (String, String) {
     static KEYS: OnceLock<[KeyPair; 2]> = OnceLock::new();
     let [ca_key, key] = KEYS.get_or_init(|| [(); 2].map(|()| KeyPair::generate().expect("a key")));
@@ -62,7 +62,7 @@ fn stored(decision: &Decision, directory: &str, issuer: &str, lifetime: SignedDu
     object.into()
 }
 
-/// The cluster after a plan was applied. New certificates have new windows: near their end, as authorities choose them.
+/// The cluster after a plan was applied. New certificates have new windows: near their end, as CAs choose them.
 pub(super) fn applied(observed: &Observed, plan: &Plan, policy: &Policy, lifetime: SignedDuration) -> Observed {
     let directory = policy.directory.as_ref().expect("a directory").url();
     let issuer = if directory.contains("staging") {

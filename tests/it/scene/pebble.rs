@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// An authority of this test's own.
+/// A CA of this test's own.
 pub struct Pebble {
     /// Its directory's URL.
     pub directory: String,
@@ -75,7 +75,7 @@ impl Pebble {
         log.lines().filter(|line| line.contains(words)).count()
     }
 
-    /// The file with the authority of its own HTTPS.
+    /// The file with the CA of its own HTTPS.
     pub fn authority_file(&self) -> String {
         state("directory_ca").to_owned()
     }

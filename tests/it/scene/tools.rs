@@ -35,7 +35,7 @@ pub fn kubectl(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The authority's DNS: makes every lookup of a host fail.
+/// The CA's DNS: makes every lookup of a host fail.
 pub fn break_dns(host: &str) {
     let url = format!("{}/set-servfail", state("challtestsrv_management"));
     curl(&["-X", "POST", "-d", &json!({"host": host}).to_string(), &url]);
