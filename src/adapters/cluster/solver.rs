@@ -290,7 +290,9 @@ mod tests {
         let error = cluster.start_solver(&home(), &pod()).await.expect_err("denied");
         let hint = error.hint().expect("a hint");
         assert!(
-            hint.starts_with("it needs the verb `create` on `pods` (a run by hand takes more than rbac.yaml grants"),
+            hint.starts_with(
+                "it needs the verb `create` on `pods` (a run by hand needs more rights than rbac.yaml grants"
+            ),
             "{hint}"
         );
     }
