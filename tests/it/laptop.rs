@@ -359,7 +359,7 @@ fn without_a_cronjob_what_is_missing_is_asked_for_by_name() {
     ];
     let no_way = run(&directory);
     for words in [
-        "nothing says how challenges can be answered: there is no CronJob",
+        "it is not known how challenges can be answered: there is no CronJob",
         "`--image` names",
         "`--advertise-address` names",
     ] {
@@ -420,7 +420,7 @@ fn a_pod_that_ends_in_mid_run_is_noticed() {
     kubectl(&delete, "");
     let ran = Ran::from(running.wait_with_output().expect("its output")).exits(1);
     let expected =
-        "nobody answers challenges any more: Pod `lost-solver-home/kube-lego-once` runs no more: somebody deleted it";
+        "nothing answers challenges any more: Pod `lost-solver-home/kube-lego-once` runs no more: somebody deleted it";
     assert!(ran.stdout.contains(expected), "{ran:?}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(scene.pebble.count("Added order"), 0);

@@ -11,7 +11,7 @@ use crate::scene::{Scene, curl, kubectl};
 
 const RECORDED: &str = include_str!("upgrade/0.1.0.yaml");
 /// The directory as the recording names it.
-const DIRECTORY: &str = "https://CA.upgrade.example/dir";
+const DIRECTORY: &str = "https://authority.upgrade.example/dir";
 
 /// The data key of a directory's account in 0.1.0: written out, since today's program must find the entry by itself.
 fn entry_name(directory: &str) -> String {
