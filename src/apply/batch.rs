@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::{FutureExt as _, StreamExt as _, stream};
-use tokio::sync::{OnceCell, Semaphore};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::OnceCell;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, Presented};
@@ -18,13 +19,11 @@ use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::route::{CHALLENGE_NAME, Route};
+use crate::decide::route::{CHALLENGE_NAME, Route, controller};
+use crate::decide::turns::Turns;
 
-/// Certificates that are probed and ordered at the same time.
-const CONCURRENT_CERTIFICATES: usize = 10;
-/// Hosts that are probed at the same time, of all certificates: half of what the responder holds, and a small part of what
-/// the usual limit of open files allows.
-const CONCURRENT_PROBES: usize = 64;
+/// Orders at the same time, as long as the CA does not ask for less.
+const CONCURRENT_ORDERS: usize = 40;
 
 /// The certificates of one run while their challenges are answered.
 pub struct Batch<'a> {
@@ -42,7 +41,7 @@ pub struct Batch<'a> {
     pub record: &'a OutcomeLog,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
     /// Answers, presents, and obtains each certificate whose routes answer.
     ///
     /// It may be dropped at any time: what it made in the cluster is found again by [`Cluster::withdraw`]. `answering` outlives it,
@@ -68,52 +67,73 @@ impl Batch<'_> {
             self.context.run.clone(),
             self.account.thumbprint().to_owned(),
         )?;
-        let turns = Semaphore::new(CONCURRENT_PROBES);
         let routed = self
             .due
             .iter()
             .filter(|decision| !refused.contains(&decision.certificate.secret));
         let progress = Progress::of(self.due.len() - refused.len());
-        stream::iter(with_equal_hosts(routed))
-            .for_each_concurrent(CONCURRENT_CERTIFICATES, |equals| async {
-                for decision in equals {
-                    let ready = tokio::select! {
-                        biased;
-                        () = self.context.stop.requested() => Err(Outcome::Stopped),
-                        why = lost.clone() => Err(Outcome::Failed(Failure::new(
-                            format!("no order was made, because nothing answers challenges any more: {why}"),
-                            None,
-                        ))),
-                        probed = self.probe(decision, &prober, &turns, &presented) => probed.map_err(Outcome::Failed),
-                    };
-                    progress.probed();
-                    let outcome = match ready {
-                        Ok(()) => {
-                            self.record.begun(decision);
-                            order::obtain(decision, self.account, self.held, self.context).await
+        let ready = |group: Vec<&'a Decision>| {
+            let (lost, prober, presented) = (lost.clone(), &prober, &presented);
+            async move {
+                let outcome = tokio::select! {
+                    biased;
+                    () = self.context.stop.requested() => Some(Outcome::Stopped),
+                    why = lost => Some(Outcome::Failed(Failure::new(
+                        format!("no order was made, because nothing answers challenges any more: {why}"),
+                        None,
+                    ))),
+                    probed = probe(prober, &group, presented, self.classes) => probed.err().map(Outcome::Failed),
+                };
+                (group, outcome)
+            }
+        };
+        let mut probing: FuturesUnordered<_> = with_equal_hosts(routed).into_iter().map(ready).collect();
+        let mut turns: Turns<Vec<&Decision>> = Turns::default();
+        let mut ordering = FuturesUnordered::new();
+        let mut most = CONCURRENT_ORDERS;
+        loop {
+            while ordering.len() < most
+                && let Some(mut group) = turns.pop()
+            {
+                let decision = group.remove(0);
+                ordering.push(self.obtain(decision).map(move |outcome| (decision, group, outcome)));
+            }
+            tokio::select! {
+                Some((group, outcome)) = probing.next() => {
+                    for decision in &group {
+                        progress.probed();
+                        if let Some(outcome) = &outcome {
+                            self.record.ended(decision, outcome.clone());
+                            progress.ended();
                         }
-                        Err(outcome) => outcome,
-                    };
+                    }
+                    if outcome.is_none() {
+                        wait(&mut turns, group);
+                    }
+                }
+                Some((decision, group, outcome)) = ordering.next() => {
+                    // A CA that has had enough is asked by half as many at a time.
+                    if matches!(&outcome, Outcome::Failed(failure) if failure.slows_down) {
+                        most = (most / 2).max(1);
+                    }
                     self.record.ended(decision, outcome);
                     progress.ended();
+                    wait(&mut turns, group);
                 }
-            })
-            .await;
+                else => break,
+            }
+        }
+        drop(ordering);
+        self.context.ledger.flush().await;
         Ok(())
     }
 
-    /// Asks as the CA will, where there is still something to ask for.
-    async fn probe(
-        &self,
-        decision: &Decision,
-        prober: &Prober,
-        turns: &Semaphore,
-        presented: &Presented,
-    ) -> Result<(), Failure> {
-        match order::is_issued(decision) {
-            true => Ok(()),
-            false => probe(prober, turns, decision, presented).await,
+    async fn obtain(&self, decision: &Decision) -> Outcome {
+        if self.context.stop.is_requested() {
+            return Outcome::Stopped;
         }
+        self.record.begun(decision);
+        order::obtain(decision, self.account, self.held, self.context).await
     }
 
     /// Creates the challenge objects; what the API server refused has its outcome then.
@@ -156,13 +176,32 @@ fn with_equal_hosts<'a>(decisions: impl Iterator<Item = &'a &'a Decision>) -> Ve
     groups.into_values().collect()
 }
 
-/// Asks every host of a certificate; all of them, so that one run names all that are dead.
-async fn probe(prober: &Prober, turns: &Semaphore, decision: &Decision, presented: &Presented) -> Result<(), Failure> {
+/// Lets certificates with equal hosts wait for their turns, one after the other.
+fn wait<'a>(turns: &mut Turns<Vec<&'a Decision>>, group: Vec<&'a Decision>) {
+    if let Some(first) = group.first() {
+        let ends = first.facts().map(|facts| facts.not_after);
+        let namespace = first.certificate.secret.namespace.clone();
+        turns.push(&namespace, ends, group);
+    }
+}
+
+/// Asks every host of certificates with equal hosts; all of them, so that one run names all that are dead. What an earlier run
+/// left needs no answer any more.
+async fn probe(
+    prober: &Prober,
+    group: &[&Decision],
+    presented: &Presented,
+    classes: &[IngressClass],
+) -> Result<(), Failure> {
+    let Some(decision) = group.iter().find(|decision| !order::is_issued(decision)) else {
+        return Ok(());
+    };
     let certificate = &decision.certificate;
     let probes = certificate.hosts.iter().map(|host| async move {
-        // It is never closed.
-        let _turn = turns.acquire().await;
-        let probed = prober.probe(host, &status_addresses(certificate, host)).await;
+        let routes = decision.routes.iter().filter(|route| route.host == *host);
+        let proofs = routes.map(|route| controller(&route.class, classes).proof);
+        let proof = proofs.max_by_key(|proof| proof.over)?;
+        let probed = prober.probe(host, &status_addresses(certificate, host), proof).await;
         probed.err().map(|failure| (host, failure))
     });
     let failures: Vec<_> = futures::future::join_all(probes).await.into_iter().flatten().collect();
@@ -181,6 +220,7 @@ async fn probe(prober: &Prober, turns: &Semaphore, decision: &Decision, presente
         message: "no order was made, because the CA would not get an answer".into(),
         causes: failures.iter().map(|(_, failure)| failure.to_string()).collect(),
         hint: failures.iter().find_map(hint),
+        slows_down: false,
     })
 }
 

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, LeaseWait, in_cluster_namespace};
+use crate::apply::ledger::LedgerWrites;
 use crate::apply::stop::Stop;
 use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::Directory;
@@ -25,6 +26,8 @@ const LEASE_WAIT: Duration = Duration::from_secs(600);
 pub struct Context {
     /// Where it works.
     pub site: Site,
+    /// The ledger.
+    pub ledger: LedgerWrites,
     /// The run.
     pub run: RunId,
     /// Whether to stop.
@@ -44,6 +47,7 @@ impl Context {
     /// Where the system gives no random bytes.
     pub fn new(site: Site, settings: &Settings, stop: Stop) -> anyhow::Result<Self> {
         Ok(Self {
+            ledger: LedgerWrites::new(site.cluster.clone(), site.home.clone()),
             site,
             run: new_run_id()?,
             stop,

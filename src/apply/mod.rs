@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod context;
+pub mod ledger;
 mod order;
 mod outcomes;
 mod prepare;

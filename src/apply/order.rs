@@ -56,10 +56,8 @@ async fn try_obtain(
         pending.certificate = Some(content.certificate);
         return Err(keep_in_ledger(&pending, &error, context).await);
     }
-    // The entry is of no use any more, and harmless: the certificate is stored, so it is not failed for this.
-    if let Err(error) = context.site.cluster.remove_pending(&context.site.home, secret).await {
-        log::warn!("remove `{secret}` from the ledger: {error}");
-    }
+    // The entry is of no use any more, and harmless: the certificate is stored.
+    context.ledger.remove(secret);
     Ok(Outcome::Issued {
         not_after: facts.not_after,
         issuer: facts.issuer,
@@ -198,7 +196,7 @@ async fn order_anew(
     // Whoever has the Lease now may have an entry of its own there.
     held.check()?;
     // From here on the CA counts the certificate: a run that dies must leave enough to fetch it (I7).
-    context.site.cluster.write_pending(&context.site.home, &pending).await?;
+    context.ledger.write(pending.clone()).await?;
     held.check()?;
     let chain = order
         .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
@@ -231,7 +229,7 @@ fn certificate_request(key: &KeyPair, names: &[String]) -> Result<Vec<u8>, Failu
 
 /// The certificate is issued and cannot be stored: it stays in the ledger, and the failure says so.
 async fn keep_in_ledger(pending: &Pending, error: &StoreError, context: &Context) -> Failure {
-    let kept = match context.site.cluster.write_pending(&context.site.home, pending).await {
+    let kept = match context.ledger.write(pending.clone()).await {
         Ok(()) => "it is kept in the ledger".to_owned(),
         Err(error) => format!("its order is kept in the ledger, and it could not be added there: {error}"),
     };
@@ -248,6 +246,7 @@ impl From<AcmeError> for Failure {
         Self {
             message: error.what(),
             causes: error.causes(),
+            slows_down: error.asks_for_less(),
             hint: error.hint(),
         }
     }

@@ -98,13 +98,15 @@ async fn still_there(plan: &Plan, site: &Site) -> anyhow::Result<BTreeSet<String
 }
 
 async fn forget(plan: &Plan, held: &Held, site: &Site) -> anyhow::Result<()> {
-    for secret in &plan.forget {
-        // Whoever has the Lease now may have an entry of its own there.
-        held.check()?;
-        match site.cluster.remove_pending(&site.home, secret).await {
-            Ok(()) => log::debug!("removed an old order for `{secret}` from the ledger"),
-            Err(error) => log::warn!("remove an old order for `{secret}` from the ledger: {error}"),
-        }
+    if plan.forget.is_empty() {
+        return Ok(());
+    }
+    // Whoever has the Lease now may have an entry of its own there.
+    held.check()?;
+    let removals = plan.forget.iter().map(|secret| (secret.clone(), None)).collect();
+    match site.cluster.write_ledger(&site.home, &removals).await {
+        Ok(()) => log::debug!("removed {} entries that are of no use from the ledger", removals.len()),
+        Err(error) => log::warn!("remove entries that are of no use from the ledger: {error}"),
     }
     Ok(())
 }

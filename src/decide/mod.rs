@@ -18,4 +18,5 @@ pub mod policy;
 pub mod route;
 pub mod selection;
 pub mod solver_pod;
+pub mod turns;
 pub mod validity;

@@ -34,6 +34,8 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// What a person can do.
     pub hint: Option<String>,
+    /// Whether the CA asked for fewer requests (`rateLimited`, or 503).
+    pub slows_down: bool,
 }
 
 impl Failure {
@@ -43,6 +45,7 @@ impl Failure {
             message: message.into(),
             causes: Vec::new(),
             hint,
+            slows_down: false,
         }
     }
 }

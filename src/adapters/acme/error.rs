@@ -228,6 +228,15 @@ impl AcmeError {
         }
     }
 
+    /// Whether the CA wants to be asked less (RFC 8555 section 6.6).
+    pub fn asks_for_less(&self) -> bool {
+        match &self.0.cause {
+            Cause::Problem(problem) => problem.kind == "rateLimited" || matches!(problem.status, Some(429 | 503)),
+            Cause::Answered { status, .. } => matches!(status.as_u16(), 429 | 503),
+            _ => false,
+        }
+    }
+
     /// Whether the CA knows no account of the key (RFC 8555 section 6.7).
     pub(super) fn is_account_unknown(&self) -> bool {
         matches!(&self.0.cause, Cause::Problem(problem) if problem.kind == "accountDoesNotExist")

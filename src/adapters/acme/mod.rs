@@ -57,7 +57,7 @@ use http::Http;
 /// sets no bound. Ten rounds of three: with every second nonce refused, one call in 10^9 still fails.
 const NONCE_ROUNDS: usize = 10;
 /// The pause before the second look at an order; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_PAUSE: Duration = Duration::from_millis(60);
 /// The longest pause that nobody asked for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

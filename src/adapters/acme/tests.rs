@@ -253,8 +253,8 @@ async fn looking_again_ends_at_the_deadline_with_what_was_last_seen() {
         }
     };
     assert!(last.to_string().contains("still `pending`"));
-    // At 0 and 250 ms; the third would be at 750.
-    assert_eq!(looks, 2);
+    // At 0, 60, 180 and 420 ms; the fifth would be at 900.
+    assert_eq!(looks, 4);
     let mut patience = Patience::until(soon());
     patience
         .rest(failure(Cause::TimedOut(30)))

@@ -1,5 +1,9 @@
 //! The account's key: a data key per directory in one Secret of the home namespace.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+
 use crate::decide::directory::{ACCOUNT_SECRET, Directory};
 use crate::decide::observed::Read;
 
@@ -27,7 +31,8 @@ impl Cluster {
         credentials: Vec<u8>,
     ) -> Result<(), ClusterError> {
         let key = directory.account_key();
-        self.write_key(home_namespace, ACCOUNT_SECRET, &key, credentials, Write::Do)
+        let changes = BTreeMap::from([(key, Some(ByteString(credentials)))]);
+        self.write_keys(home_namespace, ACCOUNT_SECRET, &changes, Write::Do)
             .await
     }
 }

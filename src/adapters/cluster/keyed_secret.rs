@@ -32,20 +32,25 @@ impl Cluster {
         }
     }
 
-    /// Writes one data key and touches no other; makes the Secret where there is none.
-    pub(super) async fn write_key(
+    /// Writes these data keys, or removes those without a value, and touches no other. Makes the Secret if there is none.
+    pub(super) async fn write_keys(
         &self,
         namespace: &str,
         name: &str,
-        key: &str,
-        value: Vec<u8>,
+        changes: &BTreeMap<String, Option<ByteString>>,
         write: Write,
     ) -> Result<(), ClusterError> {
-        let value = ByteString(value);
-        let patch = json!({"data": {key: value}});
+        let patch = json!({"data": changes});
         match self.patch_secret(namespace, name, &patch, write).await {
             Err(error) if error.is_not_found() => {}
             done => return done,
+        }
+        let values = changes
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        let data: BTreeMap<String, ByteString> = values.collect();
+        if data.is_empty() {
+            return Ok(());
         }
         let target = Target::of::<Secret>(Some(namespace), None);
         let secret = Secret {
@@ -56,7 +61,7 @@ impl Cluster {
                 ..ObjectMeta::default()
             },
             type_: Some("Opaque".into()),
-            data: Some(BTreeMap::from([(key.to_owned(), value)])),
+            data: Some(data),
             ..Secret::default()
         };
         let params = PostParams {
@@ -70,15 +75,6 @@ impl Cluster {
             // Somebody made it in between: now it can be patched.
             Err(error) if error.is_conflict() => self.patch_secret(namespace, name, &patch, write).await,
             done => done.map(drop),
-        }
-    }
-
-    /// Removes one data key and touches no other. That it is not there is success.
-    pub(super) async fn remove_key(&self, namespace: &str, name: &str, key: &str) -> Result<(), ClusterError> {
-        let patch = json!({"data": {key: Value::Null}});
-        match self.patch_secret(namespace, name, &patch, Write::Do).await {
-            Err(error) if error.is_not_found() => Ok(()),
-            done => done,
         }
     }
 

@@ -1,5 +1,8 @@
 //! The ledger's Secret: what must outlive a run (I7).
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::decide::ledger::{LEDGER_SECRET, Ledger, Pending};
@@ -24,28 +27,32 @@ impl Cluster {
         }
     }
 
-    /// Writes an order's entry, or writes it anew; others stay as they are.
-    pub async fn write_pending(&self, home_namespace: &str, pending: &Pending) -> Result<(), ClusterError> {
-        let key = Ledger::pending_key(&pending.secret());
-        let value = serde_json::to_vec(pending).map_err(|_| {
+    /// Writes entries, or removes those that are to go, in one request; others stay as they are. That an entry is gone already
+    /// is success.
+    pub async fn write_ledger(
+        &self,
+        home_namespace: &str,
+        changes: &BTreeMap<SecretRef, Option<Pending>>,
+    ) -> Result<(), ClusterError> {
+        let entry = |pending: &Pending| serde_json::to_vec(pending).map(ByteString);
+        let changes: Result<BTreeMap<_, _>, _> = changes
+            .iter()
+            .map(|(secret, pending)| Ok((Ledger::pending_key(secret), pending.as_ref().map(entry).transpose()?)))
+            .collect();
+        let changes = changes.map_err(|_: serde_json::Error| {
             let target = Target::of::<Secret>(Some(home_namespace), Some(LEDGER_SECRET));
-            self.error(Verb::Patch, &target, Cause::Other("the entry is no JSON".into()))
+            self.error(Verb::Patch, &target, Cause::Other("an entry is no JSON".into()))
         })?;
-        self.write_key(home_namespace, LEDGER_SECRET, &key, value, Write::Do)
+        self.write_keys(home_namespace, LEDGER_SECRET, &changes, Write::Do)
             .await
     }
 
-    /// Does everything that [`Cluster::write_pending`] would do, short of writing: an order whose key cannot be kept must
-    /// not be made.
+    /// Does everything that [`Cluster::write_ledger`] would do, short of writing: an order whose key cannot be kept must not
+    /// be made.
     pub async fn rehearse_ledger(&self, home_namespace: &str) -> Result<(), ClusterError> {
-        self.write_key(home_namespace, LEDGER_SECRET, "rehearsal", Vec::new(), Write::Rehearse)
+        let changes = BTreeMap::from([("rehearsal".to_owned(), Some(ByteString(Vec::new())))]);
+        self.write_keys(home_namespace, LEDGER_SECRET, &changes, Write::Rehearse)
             .await
-    }
-
-    /// Removes a certificate's entry. That there is none is success.
-    pub async fn remove_pending(&self, home_namespace: &str, secret: &SecretRef) -> Result<(), ClusterError> {
-        let key = Ledger::pending_key(secret);
-        self.remove_key(home_namespace, LEDGER_SECRET, &key).await
     }
 }
 
@@ -70,17 +77,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn removing_an_entry_names_one_key_and_takes_its_absence_for_success() {
+    async fn changes_that_come_together_are_one_request_and_touch_no_other_key() {
         let patch = &format!("{PATH}?");
         let (cluster, server) = script([
             Reply::new("PATCH", patch, 200, json!({})),
             Reply::new("PATCH", patch, 404, status(404, "NotFound", "none")),
         ]);
-        let secret = SecretRef::new("web", "a-tls");
-        for _ in 0..2 {
-            cluster.remove_pending("home", &secret).await.expect("removed");
-        }
+        let pending: Pending = serde_json::from_value(json!({
+            "namespace": "web", "secret": "b-tls", "directory": "d", "account": "a", "order": "o", "hosts": [], "key": "K",
+            "at": "2026-11-24T12:00:00Z",
+        }))
+        .expect("an entry");
+        let (gone, new) = (SecretRef::new("web", "a-tls"), SecretRef::new("web", "b-tls"));
+        let both = BTreeMap::from([(gone.clone(), None), (new, Some(pending))]);
+        cluster.write_ledger("home", &both).await.expect("written");
+        // Where there is no ledger, nothing has to be removed from it.
+        let removal = BTreeMap::from([(gone, None)]);
+        cluster.write_ledger("home", &removal).await.expect("removed");
         let seen = server.finish().await;
-        assert_eq!(seen[0].body, json!({"data": {"pending.web.a-tls": null}}));
+        let data = &seen[0].body["data"];
+        assert!(
+            data["pending.web.a-tls"].is_null() && data["pending.web.b-tls"].is_string(),
+            "{data}"
+        );
+        assert_eq!(data.as_object().map(serde_json::Map::len), Some(2));
+        assert_eq!(seen[1].body, json!({"data": {"pending.web.a-tls": null}}));
     }
 }

@@ -1,5 +1,7 @@
 //! The same calls against a real API server: what a mock cannot know.
 
+use std::collections::BTreeMap;
+
 use std::future::pending;
 use std::time::Duration;
 
@@ -225,14 +227,18 @@ async fn the_ledger_and_accounts_keep_their_neighbours() {
     };
     assert_eq!(cluster.read_ledger(home).await, Read::Found(Ledger::default()));
     cluster
-        .remove_pending(home, &SecretRef::new("web", "a"))
+        .write_ledger(home, &BTreeMap::from([(SecretRef::new("web", "a"), None)]))
         .await
         .expect("nothing to remove");
     let (a, b) = (pending("a"), pending("b"));
-    let (one, two) = tokio::join!(cluster.write_pending(home, &a), cluster.write_pending(home, &b));
+    let write = async |entry: &Pending| {
+        let changes = BTreeMap::from([(entry.secret(), Some(entry.clone()))]);
+        cluster.write_ledger(home, &changes).await
+    };
+    let (one, two) = tokio::join!(write(&a), write(&b));
     one.and(two).expect("written");
     cluster
-        .remove_pending(home, &SecretRef::new("web", "a"))
+        .write_ledger(home, &BTreeMap::from([(SecretRef::new("web", "a"), None)]))
         .await
         .expect("removed");
     let Read::Found(ledger) = cluster.read_ledger(home).await else {

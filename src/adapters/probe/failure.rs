@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::proof::ANSWERS_NEEDED;
 use crate::decide::name::DnsName;
 use crate::decide::route::RUN_HEADER;
 
@@ -89,10 +88,11 @@ pub enum ProbeFailure {
         problem: &'static str,
     },
     /// No failure was seen before the time was over.
-    #[error("`{host}` gave {answers} good answers in a row within {} s, and {ANSWERS_NEEDED} are needed", deadline.as_secs())]
+    #[error("`{host}` gave {answers} good answers in a row within {} s, and {needed} are needed", deadline.as_secs())]
     TooSlow {
         host: DnsName,
         answers: u32,
+        needed: u32,
         deadline: Duration,
     },
 }

@@ -21,5 +21,5 @@ mod wire;
 
 pub use self::failure::{ProbeFailure, Speaker};
 pub use self::prober::{ProbeError, Prober};
-pub use self::proof::{Proof, Way};
+pub use self::proof::{Proved, Way};
 pub use self::settings::{ProbeMode, ProbeSettings};

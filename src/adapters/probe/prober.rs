@@ -8,21 +8,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hickory_resolver::TokioResolver;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::{TlsConnector, rustls};
 
 use super::failure::ProbeFailure;
-use super::proof::{Answered, Proof, Row, Way};
+use super::proof::{Answered, Proved, Row, Way};
 use super::rules::{Answer, Target, Verdict, judge, may_fall_back, reachable};
 use super::settings::{ProbeMode, ProbeSettings};
 use super::wire;
 use crate::decide::name::{DnsName, RunId};
 use crate::decide::observed::CHALLENGE_PATH;
+use crate::decide::route::Proof;
 
-const PAUSE_AFTER_GOOD: Duration = Duration::from_millis(350);
-/// Controllers need 0.1 to 5 s to take up a route.
-const PAUSE_AFTER_BAD: Duration = Duration::from_millis(750);
+/// Controllers need 36 ms to 5 s to take up a route: the first looks follow at once, and the pauses between them double.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(750);
+/// Attempts at the same time. A dead host has a turn while it is asked, not while it is waited for. It is a part of what the
+/// usual limit of open files allows (1,024).
+const ATTEMPTS_MAX: usize = 400;
 pub(super) const REDIRECTS_MAX: usize = 10;
+
 /// Why there is no prober.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -46,6 +52,7 @@ pub struct Prober {
     tls: TlsConnector,
     seed: [u8; 32],
     tokens: AtomicU64,
+    turns: Semaphore,
 }
 
 impl Prober {
@@ -65,10 +72,11 @@ impl Prober {
             thumbprint,
             seed,
             tokens: AtomicU64::new(0),
+            turns: Semaphore::new(ATTEMPTS_MAX),
         })
     }
 
-    /// Asks until `host` has given this run's answer several times in a row over at least a second.
+    /// Asks until `host` has given this run's answer as often in a row, and over as long a time, as `proof` demands.
     ///
     /// `status_addresses` are the IP addresses and host names that a controller wrote into the Ingress's status.
     /// If the future is dropped, the probe ends. Only the resolver has tasks of its own.
@@ -76,18 +84,28 @@ impl Prober {
     /// # Errors
     ///
     /// The last failure before the deadline. A failure that waiting does not change is returned when it is seen twice.
-    pub async fn probe(&self, host: &DnsName, status_addresses: &[String]) -> Result<Proof, ProbeFailure> {
+    pub async fn probe(
+        &self,
+        host: &DnsName,
+        status_addresses: &[String],
+        proof: Proof,
+    ) -> Result<Proved, ProbeFailure> {
         let deadline = Instant::now() + self.settings.deadline.min(Duration::from_secs(86_400));
         let (mut seen, mut lasting) = (None, 0);
         let mut row = Row::default();
+        let mut pause_after_bad = FIRST_PAUSE;
         loop {
-            let attempt = timeout_at(deadline, self.attempt(host, status_addresses, row.way));
-            let pause = match attempt.await {
+            let attempt = async {
+                // It is never closed.
+                let _turn = self.turns.acquire().await;
+                self.attempt(host, status_addresses, row.way).await
+            };
+            let pause = match timeout_at(deadline, attempt).await {
                 Ok(Ok(answered)) => {
-                    if let Some(proof) = row.add(&answered, Instant::now()) {
-                        return Ok(proof);
+                    if let Some(proved) = row.add(&answered, Instant::now(), proof) {
+                        return Ok(proved);
                     }
-                    PAUSE_AFTER_GOOD
+                    proof.over / proof.answers.saturating_sub(1).max(1)
                 }
                 Ok(Err(failure)) => {
                     log::debug!("the route of `{host}` does not answer yet: {failure}");
@@ -97,7 +115,9 @@ impl Prober {
                     }
                     row = Row::default();
                     seen = Some(failure);
-                    PAUSE_AFTER_BAD
+                    let pause = if lasting > 0 { LONGEST_PAUSE } else { pause_after_bad };
+                    pause_after_bad = (pause_after_bad * 2).min(LONGEST_PAUSE);
+                    pause
                 }
                 Err(_) => Duration::ZERO,
             };
@@ -105,6 +125,7 @@ impl Prober {
                 return Err(seen.unwrap_or(ProbeFailure::TooSlow {
                     host: host.clone(),
                     answers: row.answers,
+                    needed: proof.answers,
                     deadline: self.settings.deadline,
                 }));
             }

@@ -2,14 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The good answers in a row that prove a route, and the least time between the first and the last. While a proxy reloads,
-/// it answers by its old and its new configuration in turn.
-pub(super) const ANSWERS_NEEDED: u32 = 4;
-pub(super) const ROW_MIN: Duration = Duration::from_secs(1);
+use crate::decide::route::Proof;
 
 /// The way by which an answer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +27,7 @@ impl fmt::Display for Way {
 
 /// How a route was proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proof {
+pub struct Proved {
     /// The way of the last answer.
     pub way: Way,
     /// The address that gave the last answer.
@@ -40,7 +36,7 @@ pub struct Proof {
     pub answers: u32,
 }
 
-impl fmt::Display for Proof {
+impl fmt::Display for Proved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -66,11 +62,12 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn add(&mut self, answered: &Answered, now: Instant) -> Option<Proof> {
+    pub(super) fn add(&mut self, answered: &Answered, now: Instant, proof: Proof) -> Option<Proved> {
         self.answers += 1;
         self.way = Some(answered.way);
         let since = *self.since.get_or_insert(now);
-        (self.answers >= ANSWERS_NEEDED && now.duration_since(since) >= ROW_MIN).then_some(Proof {
+        let proved = self.answers >= proof.answers && now.duration_since(since) >= proof.over;
+        proved.then_some(Proved {
             way: answered.way,
             address: answered.address,
             answers: self.answers,

@@ -1,5 +1,7 @@
 //! The table of ingress controllers: what is known of each, and how that was learnt.
 
+use std::time::Duration;
+
 use crate::decide::name::ClassName;
 use crate::decide::observed::IngressClass;
 
@@ -16,11 +18,35 @@ pub struct Controller {
     pub annotations: &'static [(&'static str, &'static str)],
     /// How it finds the rule for a host, where the API leaves that open.
     pub hosts: Hosts,
+    /// What shows that it has taken up a challenge route for good.
+    pub proof: Proof,
     /// Why it cannot serve a challenge Ingress beside the user's own.
     pub refusal: Option<&'static str>,
     /// How we know.
     pub learnt: &'static str,
 }
+
+/// The good answers in a row by which a route counts as taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// How many.
+    pub answers: u32,
+    /// The least time between the first and the last.
+    pub over: Duration,
+}
+
+/// While nginx reloads, old and new workers answer in turn for 100 ms and more (measured). The rule for whatever reloads, and
+/// for all that is not known.
+const RELOADS: Proof = Proof {
+    answers: 4,
+    over: Duration::from_secs(1),
+};
+
+/// Envoy swaps its routes at once, each of its threads by itself within milliseconds (measured through Contour).
+const SWAPS: Proof = Proof {
+    answers: 3,
+    over: Duration::from_millis(200),
+};
 
 /// How a controller finds the rule for a host, where the API leaves that open.
 #[derive(Debug)]
@@ -72,6 +98,7 @@ pub const CONTROLLERS: &[Controller] = &[
             aliases: &["nginx.ingress.kubernetes.io/server-alias"],
             www: Some("nginx.ingress.kubernetes.io/from-to-www-redirect"),
         },
+        proof: RELOADS,
         refusal: None,
         learnt: "measured with main after v1.11.0",
     },
@@ -84,6 +111,7 @@ pub const CONTROLLERS: &[Controller] = &[
             aliases: &["haproxy-ingress.github.io/server-alias"],
             ..PLAIN
         },
+        proof: RELOADS,
         refusal: None,
         learnt: "measured with v0.14.7",
     },
@@ -93,6 +121,7 @@ pub const CONTROLLERS: &[Controller] = &[
         path_type: "Prefix",
         annotations: &[],
         hosts: PLAIN,
+        proof: RELOADS,
         refusal: None,
         learnt: "measured: ImplementationSpecific is an exact match there",
     },
@@ -102,6 +131,7 @@ pub const CONTROLLERS: &[Controller] = &[
         path_type: "ImplementationSpecific",
         annotations: &[],
         hosts: PLAIN,
+        proof: RELOADS,
         refusal: Some("NGINX Inc.'s controller refuses one host in two Ingresses"),
         learnt: "read in its documentation",
     },
@@ -111,6 +141,7 @@ pub const CONTROLLERS: &[Controller] = &[
         path_type: "ImplementationSpecific",
         annotations: &[],
         hosts: PLAIN,
+        proof: RELOADS,
         refusal: Some(
             "GKE makes (and bills) a load balancer for each Ingress, so a second Ingress never serves the host's address",
         ),
@@ -122,6 +153,7 @@ pub const CONTROLLERS: &[Controller] = &[
         path_type: "ImplementationSpecific",
         annotations: &[],
         hosts: PLAIN,
+        proof: RELOADS,
         refusal: Some("the AWS load balancer controller makes (and bills) a load balancer for each Ingress"),
         learnt: "read in its documentation",
     },
@@ -135,6 +167,7 @@ pub const CONTROLLERS: &[Controller] = &[
             deeper: Deeper::Caught,
             ..PLAIN
         },
+        proof: SWAPS,
         refusal: None,
         learnt: "measured with Contour v1.33.8",
     },
@@ -144,6 +177,7 @@ pub const CONTROLLERS: &[Controller] = &[
         path_type: "ImplementationSpecific",
         annotations: &[],
         hosts: PLAIN,
+        proof: RELOADS,
         refusal: None,
         learnt: "measured with Traefik v3.7.13",
     },
