@@ -9,7 +9,7 @@ ARCHIVE := target/image/kube-lego-once.tar
 # Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
 NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
-.PHONY: help build image test demo demo-down cluster-binaries test-binaries cluster-tests picture
+.PHONY: help build image test demo demo-down cluster-binaries test-binaries cluster-tests picture bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -59,6 +59,11 @@ demo: ## the announcement's story, on a cluster that stays up
 picture: ## draws docs/run.svg anew, from a real run
 	$(MAKE) --no-print-directory NODES= cluster-binaries
 	PICTURE=1 $(CLUSTER) run -- cargo test --locked --test it picture -- --ignored
+
+bench: build ## how long the shipped program takes, beside its floors; ONLY=idle|issue|dead and SIZES=100,1000 choose
+	$(MAKE) --no-print-directory NODES= cluster-binaries
+	cargo bench --locked --no-run
+	KUBE_LEGO_ONCE_PROGRAM=$(BINARY) $(CLUSTER) run -- cargo bench --locked --bench bench
 
 demo-down: ## ends the demo's cluster
 	$(CLUSTER) down

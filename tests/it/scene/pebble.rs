@@ -9,6 +9,8 @@ pub struct Pebble {
     /// Where its roots, renewal windows and certificates are managed.
     pub management: String,
     log: PathBuf,
+    /// What `change` put under `environment`: variables of its process beside the usual ones.
+    environment: Value,
     child: Child,
 }
 
@@ -22,23 +24,26 @@ impl Pebble {
         config["pebble"]["listenAddress"] = json!(listen);
         config["pebble"]["managementListenAddress"] = json!(manage);
         change(&mut config);
+        let environment = config["environment"].take();
         let path = folder.join("pebble.json");
         fs::write(&path, config.to_string()).expect("Pebble's configuration");
         let directory = format!("https://{listen}/dir");
         Self {
-            child: Self::started(&path, &directory),
+            child: Self::started(&path, &directory, &environment),
+            environment,
             directory,
             management: format!("https://{manage}"),
             log: path.with_extension("log"),
         }
     }
 
-    fn started(config: &Path, directory: &str) -> Child {
+    fn started(config: &Path, directory: &str, environment: &Value) -> Child {
         let mut command = Command::new(cluster()["bin"]["pebble"].as_str().expect("pebble"));
         command
             .args(["-strict", "-dnsserver", state("dns"), "-config"])
             .arg(config);
-        for (key, value) in cluster()["pebble_environment"].as_object().expect("an object") {
+        let usual = cluster()["pebble_environment"].as_object().expect("an object");
+        for (key, value) in usual.iter().chain(environment.as_object().into_iter().flatten()) {
             command.env(key, value.as_str().expect("text"));
         }
         let output = fs::File::create(config.with_extension("log")).expect("a log");
@@ -56,7 +61,7 @@ impl Pebble {
     pub fn restart(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("its end");
-        self.child = Self::started(&self.log.with_extension("json"), &self.directory);
+        self.child = Self::started(&self.log.with_extension("json"), &self.directory, &self.environment);
     }
 
     /// Stops its process, or lets it go on: between order and certificate is then all the time that a test needs.
