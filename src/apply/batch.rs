@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::Shared;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::OnceCell;
@@ -61,27 +62,29 @@ impl<'a> Batch<'a> {
         self.held.check()?;
         let lost = answering.lost(self.context).shared();
         let presented = self.present(answering).await?;
+        let thumbprint = self.account.thumbprint().to_owned();
+        let prober = Prober::new(self.probe_settings(), self.context.run.clone(), thumbprint)?;
+        self.pipeline(&prober, &presented, lost).await;
+        self.context.ledger.flush().await;
+        Ok(())
+    }
+
+    /// Probes all hosts at once, and orders what is ready, some at a time: a dead host holds nobody's turn (I9). `lost` ends when
+    /// nothing answers challenges any more.
+    async fn pipeline(&self, prober: &Prober, presented: &Presented, lost: Shared<impl Future<Output = String>>) {
         let refused: BTreeSet<&SecretRef> = presented.refused.iter().map(|(secret, _)| secret).collect();
-        let prober = Prober::new(
-            self.probe_settings(),
-            self.context.run.clone(),
-            self.account.thumbprint().to_owned(),
-        )?;
         let routed = self
             .due
             .iter()
             .filter(|decision| !refused.contains(&decision.certificate.secret));
         let progress = Progress::of(self.due.len() - refused.len());
         let ready = |group: Vec<&'a Decision>| {
-            let (lost, prober, presented) = (lost.clone(), &prober, &presented);
+            let lost = lost.clone();
             async move {
                 let outcome = tokio::select! {
                     biased;
                     () = self.context.stop.requested() => Some(Outcome::Stopped),
-                    why = lost => Some(Outcome::Failed(Failure::new(
-                        format!("no order was made, because nothing answers challenges any more: {why}"),
-                        None,
-                    ))),
+                    why = lost => Some(nothing_answers(&why)),
                     probed = probe(prober, &group, presented, self.classes) => probed.err().map(Outcome::Failed),
                 };
                 (group, outcome)
@@ -96,7 +99,8 @@ impl<'a> Batch<'a> {
                 && let Some(mut group) = turns.pop()
             {
                 let decision = group.remove(0);
-                ordering.push(self.obtain(decision).map(move |outcome| (decision, group, outcome)));
+                let obtained = self.obtain(decision, lost.clone());
+                ordering.push(obtained.map(move |outcome| (decision, group, outcome)));
             }
             tokio::select! {
                 Some((group, outcome)) = probing.next() => {
@@ -123,14 +127,15 @@ impl<'a> Batch<'a> {
                 else => break,
             }
         }
-        drop(ordering);
-        self.context.ledger.flush().await;
-        Ok(())
     }
 
-    async fn obtain(&self, decision: &Decision) -> Outcome {
+    async fn obtain(&self, decision: &Decision, lost: Shared<impl Future<Output = String>>) -> Outcome {
         if self.context.stop.is_requested() {
             return Outcome::Stopped;
+        }
+        // It may have been ready for a while.
+        if let Some(why) = lost.now_or_never() {
+            return nothing_answers(&why);
         }
         self.record.begun(decision);
         order::obtain(decision, self.account, self.held, self.context).await
@@ -174,6 +179,11 @@ fn with_equal_hosts<'a>(decisions: impl Iterator<Item = &'a &'a Decision>) -> Ve
         groups.entry(&decision.certificate.hosts).or_default().push(*decision);
     }
     groups.into_values().collect()
+}
+
+fn nothing_answers(why: &str) -> Outcome {
+    let message = format!("no order was made, because nothing answers challenges any more: {why}");
+    Outcome::Failed(Failure::new(message, None))
 }
 
 /// Lets certificates with equal hosts wait for their turns, one after the other.

@@ -159,6 +159,12 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     plan.sweep = dead;
     plan.sweep.sort();
     plan.awaited = held.first().map(|leftover| leftover.run.clone());
+    add_notes(&mut plan, &near_misses, observed, policy);
+    plan
+}
+
+/// What looks like a mistake, and what could not be checked.
+fn add_notes(plan: &mut Plan, near_misses: &[(IngressRef, String)], observed: &Observed, policy: &Policy) {
     plan.notes.extend(
         near_misses
             .iter()
@@ -167,7 +173,8 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     );
     plan.notes
         .extend(kube_lego::notes(&observed.ingresses, &policy.selection));
-    plan.notes.extend(ledger.into_iter().flat_map(ledger_notes));
+    plan.notes
+        .extend(observed.ledger.found().into_iter().flat_map(ledger_notes));
     if policy.selection != Selection::default() && plan.decisions().is_empty() && plan.rejected.is_empty() {
         plan.notes.push(
             "nothing is selected: no annotated Ingress answers to the namespaces, labels and classes that were named"
@@ -178,7 +185,6 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         plan.notes
             .push("without a directory, what depends on the CA was not checked".into());
     }
-    plan
 }
 
 fn near_miss_note(ingress: &IngressRef, value: &str, policy: &Policy) -> String {
