@@ -24,9 +24,13 @@ pub const JOB_LABEL: &str = "batch.kubernetes.io/controller-uid";
 pub const SERVICE_PORT: u16 = 80;
 /// What keeps programs away that act on every Ingress or Service that they see.
 const KEEP_OFF: &[(&str, &str)] = &[
-    // external-dns passes over an object whose value is not its own, `dns-controller` (read in its source). Without this it makes
-    // records for the hosts of challenge rules, and takes them away with the challenge.
+    // external-dns skips an object whose value is not its own, `dns-controller` (read in its source). Without this it makes
+    // records for the hosts of challenge rules, and removes them with the challenge. The second key is that of 0.22.0 and newer.
     ("external-dns.alpha.kubernetes.io/controller", "kube-lego-once"),
+    ("external-dns.kubernetes.io/controller", "kube-lego-once"),
+    // kuma-ingress-watcher makes a monitor for each Ingress, and Hajimari can list each (read in their sources).
+    ("uptime-kuma.autodiscovery.probe.enabled", "false"),
+    ("hajimari.io/enable", "false"),
 ];
 
 /// Where the responder listens, as the cluster reaches it.
@@ -279,10 +283,13 @@ mod tests {
         let annotations = ingress.metadata.annotations.expect("annotations");
         assert_eq!(annotations["kubernetes.io/ingress.class"], "nginx");
         assert_eq!(annotations["nginx.ingress.kubernetes.io/ssl-redirect"], "false");
-        assert_eq!(
-            annotations["external-dns.alpha.kubernetes.io/controller"],
-            "kube-lego-once"
-        );
+        for key in [
+            "external-dns.alpha.kubernetes.io/controller",
+            "external-dns.kubernetes.io/controller",
+        ] {
+            assert_eq!(annotations[key], "kube-lego-once");
+        }
+        assert_eq!(annotations["hajimari.io/enable"], "false");
     }
 
     #[test]
