@@ -27,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(750);
 /// Attempts at the same time. A dead host has a turn while it is asked, not while it is waited for. It is a part of what the
 /// usual limit of open files allows (1,024).
 const ATTEMPTS_MAX: usize = 400;
+/// Questions that are under way at the same time: each takes memory here, and in the challenge responder that it reaches.
+const QUESTIONS_MAX: usize = 32;
 pub(super) const REDIRECTS_MAX: usize = 10;
 
 /// Why there is no prober.
@@ -53,6 +55,7 @@ pub struct Prober {
     seed: [u8; 32],
     tokens: AtomicU64,
     turns: Semaphore,
+    questions: Semaphore,
 }
 
 impl Prober {
@@ -73,6 +76,7 @@ impl Prober {
             seed,
             tokens: AtomicU64::new(0),
             turns: Semaphore::new(ATTEMPTS_MAX),
+            questions: Semaphore::new(QUESTIONS_MAX),
         })
     }
 
@@ -227,6 +231,7 @@ impl Prober {
                 });
             }
         };
+        let _question = self.questions.acquire().await;
         match wire::exchange(&self.tls, target, stream).await {
             Ok(answer) => Ok((answer, address)),
             Err(cause) => Err(ProbeFailure::NoAnswer { url, address, cause }),
