@@ -3,11 +3,37 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use kube_lego_once::cli::Cli;
 use kube_lego_once::decide::checks::Reason;
 use serde::Deserialize as _;
 use serde_json::Value;
+
+use crate::scene::cluster;
+
+/// Each kind of block, the document that may have it (none: all), and what tests it.
+const KINDS: &[(&str, &str, &str)] = &[
+    (
+        "sh",
+        "",
+        "`every_command_of_every_document_is_one`, and the API server for kubectl's",
+    ),
+    (
+        "sh public",
+        "",
+        "the same; to be run as they stand they need a cluster that a public CA can reach",
+    ),
+    ("sh operator", "docs/operations.md", "operating.rs runs them"),
+    ("sh person", "docs/security.md", "laptop.rs runs them"),
+    (
+        "console",
+        "README.md",
+        "quick_start.rs runs them, and compares what they print",
+    ),
+    ("yaml", "", "`every_yaml_block_of_every_document_is_yaml`"),
+    ("mermaid", "README.md", "nothing: it is a picture"),
+];
 
 /// The most lines of the README: what it is, and how to begin. The rest is in `docs/`.
 const MOST_README_LINES: usize = 200;
@@ -58,6 +84,34 @@ pub fn blocks<'a>(text: &'a str, language: &str) -> impl Iterator<Item = &'a str
 }
 
 #[test]
+fn every_block_of_every_document_has_a_test() {
+    for document in documents() {
+        let text = read(&document);
+        let mut inside = false;
+        for line in text.lines() {
+            if let Some(kind) = line.trim_start().strip_prefix("```") {
+                inside = !inside;
+                let known = |(name, only, _): &&(&str, &str, &str)| *name == kind && [&document, ""].contains(only);
+                assert!(
+                    !inside || KINDS.iter().any(|row| known(&row)),
+                    "{document}: who tests a block `{kind}`?"
+                );
+            }
+            assert!(
+                inside || !line.starts_with("    "),
+                "{document}: a block without a fence: {line}"
+            );
+        }
+        assert!(!inside, "{document}: a block does not end");
+    }
+    assert_eq!(
+        blocks(&read("README.md"), "console").count(),
+        1,
+        "quick_start.rs runs the first"
+    );
+}
+
+#[test]
 fn every_command_of_every_document_is_one() {
     let makefile = read("Makefile");
     let mut count = 0;
@@ -85,13 +139,28 @@ fn check_command(command: &str, makefile: &str, document: &str) {
             Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{document}: {command}: {error}"));
         }
         "make" => assert!(makefile.contains(&format!("\n{}:", words[1])), "{document}: {command}"),
+        "tests/cluster/cluster" => {
+            let verb = format!("command(\"{}\",", words[1]);
+            assert!(
+                read("tests/cluster/commands.py").contains(&verb),
+                "{document}: {command}"
+            );
+            let run = words
+                .iter()
+                .position(|word| *word == "--")
+                .filter(|_| words[1] == "run");
+            if let Some(at) = run.filter(|at| words[at + 1] != "COMMAND") {
+                check_command(&words[at + 1..].join(" "), makefile, document);
+            }
+        }
         // What follows `--test it` must name a test; a part of a name will do.
-        "cargo" | "tests/cluster/cluster" => {
+        "cargo" => {
             if let Some(at) = words.windows(2).position(|pair| pair == ["--test", "it"]) {
-                let name = words[at + 2].split("::").next().expect("a name");
+                let name = words[at + 2].split("::").last().expect("a name");
                 assert!(is_a_test(name), "{document}: {command}: no test is called `{name}`");
             }
         }
+        // `every_kubectl_command_of_every_document_is_taken`
         "kubectl" => {}
         _ => panic!("{document}: {command}: who tests this?"),
     }
@@ -102,9 +171,49 @@ fn is_a_test(name: &str) -> bool {
     let mut paths = sources.map(|entry| entry.expect("an entry").path());
     paths.any(|path| {
         let module = path.file_stem().is_some_and(|stem| stem == name);
-        let source = path.extension().is_some_and(|extension| extension == "rs");
-        module || source && fs::read_to_string(&path).expect("a source").contains(name)
+        module || path.extension().is_some_and(|extension| extension == "rs") && has_function(&path, name)
     })
+}
+
+/// Whether a function of a source has this in its name.
+fn has_function(source: &Path, name: &str) -> bool {
+    let text = fs::read_to_string(source).expect("a source");
+    let functions = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
+    functions
+        .into_iter()
+        .any(|line| line.split('(').next().expect("a name").contains(name))
+}
+
+/// kubectl and the API server take each command, without doing what it says. That an object is there or not is no mistake.
+#[test]
+#[ignore = "needs the test cluster"]
+fn every_kubectl_command_of_every_document_is_taken() {
+    let mut count = 0;
+    for document in documents() {
+        let text = read(&document);
+        // The others are run as they stand by other tests.
+        let of_all = blocks(&text, "sh").filter(|block| block.starts_with('\n') || block.starts_with(" public\n"));
+        let of_all = commands(of_all);
+        for command in of_all.iter().filter_map(|command| command.strip_prefix("kubectl ")) {
+            let mut kubectl = Command::new(cluster()["kubectl"].as_str().expect("kubectl"));
+            kubectl.args(["--kubeconfig", cluster()["kubeconfig"].as_str().expect("kubeconfig")]);
+            kubectl.args(command.split_whitespace());
+            if command.starts_with("create ") || command.starts_with("delete ") {
+                kubectl.arg("--dry-run=server");
+            }
+            let output = kubectl.output().expect("kubectl");
+            let error = String::from_utf8(output.stderr).expect("text");
+            let about_an_object = ["(NotFound)", "(AlreadyExists)"]
+                .iter()
+                .any(|word| error.contains(word));
+            assert!(
+                output.status.success() || about_an_object,
+                "{document}: kubectl {command}: {error}"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 5, "{count}");
 }
 
 #[test]
@@ -183,6 +292,37 @@ fn every_file_that_a_newcomer_is_sent_to_is_there() {
         count += 1;
     }
     assert!(count > 20, "{count}");
+}
+
+#[test]
+fn every_document_that_is_named_elsewhere_is_there() {
+    let mut names = BTreeSet::new();
+    let mut paths: Vec<_> = ["src", "tests/it", "rbac.yaml", "cronjob.yaml", "Makefile", "Cargo.toml"]
+        .map(|it| root().join(it))
+        .into();
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(
+                fs::read_dir(&path)
+                    .expect("a folder")
+                    .map(|entry| entry.expect("an entry").path()),
+            );
+            continue;
+        }
+        let text = String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned();
+        for (at, _) in text.match_indices("docs/") {
+            let name: String = text[at..]
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || "/._".contains(*c))
+                .collect();
+            let own = !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '/' || c == '.');
+            if own && name.ends_with(".md") {
+                assert!(root().join(&name).exists(), "{}: there is no `{name}`", path.display());
+                names.insert(name);
+            }
+        }
+    }
+    assert!(names.len() >= 4, "{names:?}");
 }
 
 #[test]
