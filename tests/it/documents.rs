@@ -203,9 +203,7 @@ fn every_kubectl_command_of_every_document_is_taken() {
             }
             let output = kubectl.output().expect("kubectl");
             let error = String::from_utf8(output.stderr).expect("text");
-            let about_an_object = ["(NotFound)", "(AlreadyExists)"]
-                .iter()
-                .any(|word| error.contains(word));
+            let about_an_object = ["not found", "already exists"].iter().any(|word| error.contains(word));
             assert!(
                 output.status.success() || about_an_object,
                 "{document}: kubectl {command}: {error}"
