@@ -28,6 +28,8 @@
 //! - **I5** A private key never leaves the one Secret it was made for.
 //! - **I6** A host belongs to the namespace of its oldest Ingress.
 //! - **I7** No finalize before key and order URL are in the ledger.
+//! - **I8** A challenge rule takes no host away from what serves it now.
+//! - **I9** One certificate's dead host holds up no other certificate.
 //!
 //! `tests/it/tidy.rs` holds the rooms to their rules.
 

@@ -117,7 +117,8 @@ impl Installation {
         Ok(Self {
             name: format!("{namespace}/{}", cronjob.metadata.name.clone().unwrap_or_default()),
             namespace,
-            arguments: arguments.map_err(|name| format!("its arguments have `$({name})`, which only its Pods know"))?,
+            arguments: arguments
+                .map_err(|name| format!("its arguments use `$({name})`; the value is known only inside its Pods"))?,
             mounts: mounts(container, spec),
             template: Template::of(metadata, spec.clone(), container.clone()),
             variables,

@@ -43,14 +43,14 @@ fn is_its_own(ingress: &Ingress) -> bool {
 fn its_own(place: &IngressRef) -> String {
     let IngressRef { namespace, name } = place;
     format!(
-        "ingress `{place}` is left from kube-lego and may keep its hosts' challenges from this run: `kubectl delete ingress/{name} service/{NGINX} -n {namespace} --ignore-not-found` removes it and its Service"
+        "ingress `{place}` was made by kube-lego and is still there; because of it, the CA's requests for its hosts may not reach this run: `kubectl delete ingress/{name} service/{NGINX} -n {namespace} --ignore-not-found` removes it and its Service"
     )
 }
 
 fn a_users(place: &IngressRef, service: &str) -> String {
     let IngressRef { namespace, name } = place;
     format!(
-        "ingress `{place}` has paths under `{CHALLENGE_PATH}` to kube-lego's Service `{service}`, which may keep its hosts' challenges from this run: take those paths out with `kubectl edit ingress {name} -n {namespace}`; then `kubectl delete service/{service} endpoints/{service} -n {namespace} --ignore-not-found` removes the Service"
+        "ingress `{place}` sends paths under `{CHALLENGE_PATH}` to kube-lego's Service `{service}`; because of these paths, the CA's requests for its hosts may not reach this run: remove these paths with `kubectl edit ingress {name} -n {namespace}`; then `kubectl delete service/{service} endpoints/{service} -n {namespace} --ignore-not-found` removes the Service"
     )
 }
 

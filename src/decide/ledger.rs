@@ -135,7 +135,11 @@ impl Ledger {
                 // Only where, never serde_json's own words: those quote the text, and the text holds a key.
                 Err(error) => ledger.unreadable.push((
                     key.to_owned(),
-                    format!("no entry at line {} column {}", error.line(), error.column()),
+                    format!(
+                        "it cannot be read as an entry (line {} column {})",
+                        error.line(),
+                        error.column()
+                    ),
                 )),
             }
         }

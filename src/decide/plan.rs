@@ -200,7 +200,7 @@ fn ledger_notes(ledger: &Ledger) -> impl Iterator<Item = String> + '_ {
     ledger
         .unreadable
         .iter()
-        .map(|(key, why)| format!("the ledger's data key `{key}` is left alone: {why}"))
+        .map(|(key, why)| format!("the data under `{key}` in the ledger's Secret is not changed: {why}"))
 }
 
 impl Plan {
@@ -259,7 +259,7 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen:
     if namespaces_unseen && !unserved.is_empty() {
         let hosts: Vec<_> = unserved.iter().map(|host| format!("`{host}`")).collect();
         decision.notes.push(format!(
-            "if an Ingress of another namespace serves {} by a wildcard rule or a default backend, the site answers 404 as long as the challenge lasts",
+            "during the challenge {} may answer 404: an Ingress of another namespace may serve such a host by a wildcard rule or a default backend",
             hosts.join(", ")
         ));
     }
@@ -380,7 +380,10 @@ fn valid(subject: &Subject<'_>) -> String {
 fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(pending) = pending {
-        notes.push(format!("the order `{}` of an earlier run is taken up", pending.order));
+        notes.push(format!(
+            "this run continues the order `{}` of an earlier run",
+            pending.order
+        ));
     }
     for (ingress, _) in &subject.certificate.bystanders {
         notes.push(format!(

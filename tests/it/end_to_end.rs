@@ -283,7 +283,7 @@ fn the_order_of_a_killed_run_is_taken_up_by_the_next() {
 
     let foreseen = scene.run(&["--dry-run", "-o", "json"]).exits(0);
     assert!(
-        foreseen.stdout.contains("of an earlier run is taken up"),
+        foreseen.stdout.contains("this run continues the order"),
         "{}",
         foreseen.stdout
     );

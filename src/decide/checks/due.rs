@@ -119,7 +119,7 @@ fn suggested(subject: &Subject<'_>) -> Answer {
     };
     let moment = moment(window, id);
     let sentence = format!(
-        "the CA suggests a renewal between {} and {}, which makes it {moment} here",
+        "the CA suggests a renewal between {} and {}; this program chose {moment}",
         window.start, window.end
     );
     if is_suggested(window, moment, facts, subject.observed.now, subject.policy) {

@@ -191,7 +191,7 @@ fn managed_elsewhere(subject: &Subject<'_>) -> Answer {
     }
     match subject.found().and_then(|secret| secret.annotations.get(CERT_MANAGER)) {
         Some(certificate) if !subject.policy.adopt => Answer::Yes(format!(
-            "cert-manager's Certificate `{certificate}` writes it: remove one of the two, then take it over with `--adopt`"
+            "cert-manager's Certificate `{certificate}` writes this Secret: delete that Certificate, then take the Secret over with `--adopt`"
         )),
         Some(_) => Answer::no("`--adopt` takes it over from cert-manager"),
         None => Answer::no("nothing says that cert-manager looks after it"),
@@ -247,7 +247,7 @@ fn would_drop_hosts(subject: &Subject<'_>) -> Answer {
     let dropped = subject.certificate.bystanders.iter().find_map(|(ingress, hosts)| {
         let dropped = hosts.iter().find(|host| covered(host, &facts.names) && !covered(host, &wanted))?;
         Some(format!(
-            "a new certificate would lose `{dropped}`, which ingress `{ingress}` serves from this Secret: annotate it too, or give it a Secret of its own"
+            "a new certificate would not cover `{dropped}`, but ingress `{ingress}` uses this Secret for it: annotate that Ingress too, or give it a Secret of its own"
         ))
     });
     dropped.map_or_else(

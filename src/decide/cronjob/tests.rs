@@ -110,7 +110,10 @@ fn variables_come_from_where_the_pod_has_them_and_the_later_one_counts() {
 fn what_only_a_pod_knows_is_no_argument() {
     let ip = json!([{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]);
     let error = installation(with(json!(["-n", "$(IP)"]), ip, json!([]))).expect_err("nobody knows");
-    assert_eq!(error, "its arguments have `$(IP)`, which only its Pods know");
+    assert_eq!(
+        error,
+        "its arguments use `$(IP)`; the value is known only inside its Pods"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn leaf(der: &[u8]) -> Result<X509Certificate<'_>, String> {
         Ok(([], leaf)) if certificate(der).is_some() => Ok(leaf),
         Ok(([], _)) => Err("the first certificate of `tls.crt` is malformed".into()),
         Ok(_) => Err("the first certificate of `tls.crt` has something behind its end".into()),
-        Err(error) => Err(format!("the first certificate of `tls.crt` is none: {error}")),
+        Err(error) => Err(format!("the first block of `tls.crt` is not a certificate: {error}")),
     }
 }
 

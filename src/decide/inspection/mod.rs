@@ -91,7 +91,7 @@ mod tests {
                 "not DER",
                 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
                 key.as_str(),
-                "is none",
+                "is not a certificate",
             ),
             ("cut off", &chain[..100], key.as_str(), "`tls.crt`"),
         ] {

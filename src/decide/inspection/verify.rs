@@ -30,7 +30,7 @@ pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp)
         .iter()
         .map(|der| X509Certificate::from_der(der).map(|(_, certificate)| certificate))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("the chain has a certificate that is none: {error}"))?;
+        .map_err(|error| format!("one part of the chain is not a certificate: {error}"))?;
     for pair in certificates.windows(2) {
         if pair[0].issuer() != pair[1].subject() {
             return Err(format!(

@@ -422,8 +422,7 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
             panic!("{plan:?}")
         };
         let notes = decision.notes.join("\n");
-        let note =
-            expected.map(|hosts| format!("if an Ingress of another namespace serves {hosts} by a wildcard rule"));
+        let note = expected.map(|hosts| format!("during the challenge {hosts} may answer 404"));
         assert_eq!(
             note.as_deref().is_some_and(|note| notes.contains(note)),
             unseen && expected.is_some(),
