@@ -147,6 +147,6 @@ pub fn secret((certificate, key): &(String, String), directory: Option<&str>) ->
 pub fn observed(ingresses: Vec<Ingress>, secret: Read<Secret>) -> Observed {
     let mut observed = Observed::at(now());
     observed.ingresses = ingresses;
-    observed.secrets.insert(SecretRef::new("web", "a-tls"), secret);
+    observed.secrets.insert(SecretRef::new("web", "a-tls"), secret.into());
     observed
 }

@@ -3,6 +3,7 @@
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
@@ -38,6 +39,16 @@ impl<T> Read<T> {
     }
 }
 
+impl<T> From<Read<T>> for Read<Arc<T>> {
+    fn from(read: Read<T>) -> Self {
+        match read {
+            Read::Found(value) => Self::Found(value.into()),
+            Read::Absent => Self::Absent,
+            Read::Unknown(unread) => Self::Unknown(unread),
+        }
+    }
+}
+
 /// Why a read failed, and what a person can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -69,7 +80,8 @@ pub struct Observed {
     /// Ingresses of versions that no cluster serves any more: only files can hold such.
     pub retired: Vec<RetiredIngress>,
     /// The Secrets that annotated Ingresses name.
-    pub secrets: BTreeMap<SecretRef, Read<Secret>>,
+    /// Shared with the plan: most decisions keep what is there.
+    pub secrets: BTreeMap<SecretRef, Read<Arc<Secret>>>,
     /// The namespaces that are being deleted.
     pub terminating_namespaces: Vec<String>,
     /// The cluster's IngressClasses; nobody needs them to plan, so a failed read is a note.
@@ -190,7 +202,7 @@ impl From<networking::Ingress> for Ingress {
         for rule in serving().filter(|rule| !paths(rule).is_empty()) {
             pathless_hosts.remove(rule_host(rule).unwrap_or_default());
         }
-        Self {
+        let mut ingress = Self {
             name: IngressRef::new(
                 metadata.namespace.unwrap_or_else(|| "default".into()),
                 metadata.name.unwrap_or_default(),
@@ -231,7 +243,21 @@ impl From<networking::Ingress> for Ingress {
                 .into_iter()
                 .filter_map(|point| point.ip.or(point.hostname))
                 .collect(),
+        };
+        ingress.shrink();
+        ingress
+    }
+}
+
+impl Ingress {
+    /// A vector of one keeps room for four, and there may be 100,000 Ingresses.
+    fn shrink(&mut self) {
+        for tls in &mut self.tls {
+            tls.hosts.shrink_to_fit();
         }
+        self.tls.shrink_to_fit();
+        self.rule_hosts.shrink_to_fit();
+        self.addresses.shrink_to_fit();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -56,7 +57,7 @@ pub struct Decision {
     /// Its sentence.
     pub message: String,
     /// The Secret as it was inspected: a store is conditional on it.
-    pub secret: Option<Secret>,
+    pub secret: Option<Arc<Secret>>,
     /// When it falls due, where that is known.
     pub renew_at: Option<Timestamp>,
     /// The certificate that a new one replaces (RFC 9773 section 5).
@@ -138,7 +139,8 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         unmatched,
         notes: observed.notes.clone(),
     };
-    // Most runs have nothing due.
+    // Most runs have nothing due. A vector that grows is twice as large as what is in it.
+    plan.keep.reserve_exact(certificates.len());
     let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes));
     for certificate in certificates {
         match decide(observed, policy, certificate) {
@@ -289,7 +291,7 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
     let decision = Decision {
         reason,
         message,
-        secret: subject.found().cloned(),
+        secret: subject.secret.found().cloned(),
         renew_at: subject
             .facts()
             .and_then(|facts| renew_at(facts, subject.window(), policy)),
@@ -428,7 +430,7 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
     let Some(directory) = &policy.directory else {
         return Vec::new();
     };
-    let id = |read: &Read<Secret>| {
+    let id = |read: &Read<Arc<Secret>>| {
         let Read::Found(secret) = read else { return None };
         let facts = secret.facts()?;
         let ours = secret

@@ -132,7 +132,7 @@ pub fn of_manifests(manifests: Manifests) -> Observed {
     for secret in manifests.secrets {
         let namespace = secret.metadata.namespace.clone().unwrap_or_else(|| "default".into());
         let name = SecretRef::new(namespace, secret.metadata.name.clone().unwrap_or_default());
-        observed.secrets.insert(name, Read::Found(Secret::from(secret)));
+        observed.secrets.insert(name, Read::Found(Secret::from(secret).into()));
     }
     for namespace in manifests.namespaces {
         let deleting = namespace.metadata.deletion_timestamp.is_some()

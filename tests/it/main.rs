@@ -3,6 +3,7 @@
 //! What is `#[ignore = "needs the test cluster"]` runs in `make test`, under `tests/cluster/cluster run`; what needs Pods
 //! runs there for root, and says so otherwise.
 
+mod allocations;
 mod bad_input;
 mod cli;
 mod cronjob;

@@ -77,7 +77,7 @@ fn observed() -> Observed {
     for (name, left) in [("good", 80), ("soon", 10)] {
         let found = secret(&format!("{name}.example.com"), now + days(left));
         let place = SecretRef::new("web", format!("{name}-tls"));
-        observed.secrets.insert(place, Read::Found(found));
+        observed.secrets.insert(place, Read::Found(found.into()));
     }
     let unread = SecretRef::new("shop", "unread-tls");
     observed.secrets.insert(unread, Read::Unknown("timed out".into()));

@@ -1,8 +1,8 @@
 //! The same calls against a real API server: what a mock cannot know.
 
 use std::collections::BTreeMap;
-
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -86,7 +86,7 @@ impl Live {
 
     async fn secret(&self, secret: &SecretRef) -> Secret {
         match self.cluster.read_secret(secret).await {
-            Read::Found(secret) => secret,
+            Read::Found(secret) => Arc::unwrap_or_clone(secret),
             other => panic!("{other:?}"),
         }
     }

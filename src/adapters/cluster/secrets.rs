@@ -1,6 +1,7 @@
 //! The Secrets that Ingresses name: read for the plan, rehearsed before an order, stored after it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use k8s_openapi::ByteString;
@@ -128,14 +129,14 @@ enum Mode {
 
 impl Cluster {
     /// Reads one Secret. Only the API server's "not found" means absent (I2).
-    pub async fn read_secret(&self, secret: &SecretRef) -> Read<Secret> {
+    pub async fn read_secret(&self, secret: &SecretRef) -> Read<Arc<Secret>> {
         // No Secret can have such a name, and as part of a URL it would ask for something else.
         if !is_path_segment(&secret.name) || !is_path_segment(&secret.namespace) {
             return Read::Absent;
         }
         let target = target(secret);
         match self.get::<core::Secret>(&target).await {
-            Ok(object) => Read::Found(object.into()),
+            Ok(object) => Read::Found(Arc::new(object.into())),
             Err(error) if error.is_not_found() => Read::Absent,
             Err(error) => Read::Unknown(error.unread()),
         }
@@ -145,7 +146,7 @@ impl Cluster {
     pub async fn read_secrets(
         &self,
         secrets: impl IntoIterator<Item = SecretRef>,
-    ) -> BTreeMap<SecretRef, Read<Secret>> {
+    ) -> BTreeMap<SecretRef, Read<Arc<Secret>>> {
         let secrets: BTreeSet<SecretRef> = secrets.into_iter().collect();
         futures::stream::iter(secrets)
             .map(|secret| async move {
@@ -213,7 +214,7 @@ impl Cluster {
                 (Read::Found(_), None) => return Err(conflict("was created by somebody else")),
                 (Read::Found(now), Some(before)) => match change(before, &now) {
                     Some(what) => return Err(conflict(what)),
-                    None if error.is_conflict() => expected = Some(now.version),
+                    None if error.is_conflict() => expected = Some(now.version.clone()),
                     None => return Err(error.into()),
                 },
                 (Read::Absent, Some(_)) => return Err(conflict("was deleted")),

@@ -1,5 +1,7 @@
 //! What a check is: a reason, a question about a subject, and the answer.
 
+use std::sync::Arc;
+
 use super::reason::Reason;
 use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, Marker};
@@ -28,12 +30,12 @@ pub(in crate::decide) struct Subject<'a> {
     pub(in crate::decide) observed: &'a Observed,
     pub(in crate::decide) policy: &'a Policy,
     pub(in crate::decide) certificate: &'a Certificate,
-    pub(in crate::decide) secret: &'a Read<Secret>,
+    pub(in crate::decide) secret: &'a Read<Arc<Secret>>,
 }
 
 impl<'a> Subject<'a> {
     pub(in crate::decide) fn found(&self) -> Option<&'a Secret> {
-        self.secret.found()
+        self.secret.found().map(|secret| &**secret)
     }
 
     pub(in crate::decide) fn facts(&self) -> Option<&'a CertificateFacts> {

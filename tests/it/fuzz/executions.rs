@@ -10,7 +10,7 @@ use kube_lego_once::decide::directory::Directory;
 use kube_lego_once::decide::inspection::{Inspection, inspect, verify_issued};
 use kube_lego_once::decide::ledger::Ledger;
 use kube_lego_once::decide::name::{DnsName, RunId, SecretRef};
-use kube_lego_once::decide::observed::{Observed, Read, RenewalWindow};
+use kube_lego_once::decide::observed::{Observed, Read, RenewalWindow, Secret};
 use kube_lego_once::decide::plan::{plan, renewal_information_wanted, secrets_wanted};
 use kube_lego_once::decide::policy::Policy;
 use kube_lego_once::decide::route::{Home, challenge_ingress, chunks};
@@ -52,7 +52,9 @@ pub(super) fn secret(input: &Input) -> bool {
     let place = SecretRef::new("web", "a-tls");
     let mut observed = Observed::at(now());
     observed.ingresses = vec![wanting_ingress().into()];
-    observed.secrets.insert(place.clone(), Read::Found(object.into()));
+    observed
+        .secrets
+        .insert(place.clone(), Read::Found(Secret::from(object).into()));
     // The certificate's own ends make a window: as odd as they are.
     observed.renewal_windows.insert(
         place,

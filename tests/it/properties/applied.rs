@@ -81,7 +81,7 @@ pub(super) fn applied(observed: &Observed, plan: &Plan, policy: &Policy, lifetim
                 .renewal_windows
                 .insert(place.clone(), RenewalWindow { start, end });
         }
-        after.secrets.insert(place, Read::Found(secret));
+        after.secrets.insert(place, Read::Found(secret.into()));
     }
     after.leftovers.retain(|leftover| !plan.sweep.contains(leftover));
     after.lease_holder = None;

@@ -277,7 +277,7 @@ prop_compose! {
             labels: Default::default(),
             class: ClassName::Default,
         }).collect();
-        observed.secrets = all_secrets().into_iter().zip(reads).collect();
+        observed.secrets = all_secrets().into_iter().zip(reads.into_iter().map(Into::into)).collect();
         let windows = all_secrets().into_iter().zip(windows);
         observed.renewal_windows = windows.filter_map(|(secret, window)| Some((secret, window?))).collect();
         observed.leftovers = distinct(leftovers, |leftover| (leftover.kind, leftover.name.clone()));
