@@ -61,7 +61,7 @@ fn words(svg: &str) -> Vec<String> {
 
 /// A word, or what kind of word it is where the next run has another one: times, the CA's port, and the name that it made up.
 fn constant<'a>(before: &str, word: &'a str) -> &'a str {
-    let bare = word.trim_matches(['`', ',']);
+    let bare = word.trim_matches(['`', ',', ';']);
     let days = bare.strip_suffix('d').is_some_and(|days| days.parse::<u16>().is_ok());
     match bare {
         _ if bare.parse::<jiff::Timestamp>().is_ok() => "TIME",
