@@ -50,7 +50,8 @@ impl Certificate {
             secret,
             hosts: BTreeSet::new(),
             invalid_hosts: BTreeMap::new(),
-            contributions: Vec::new(),
+            // Nearly always one; a vector that grows starts with four.
+            contributions: Vec::with_capacity(1),
             bystanders: Vec::new(),
             claimed: BTreeMap::new(),
             cert_manager: None,
