@@ -116,7 +116,7 @@ impl<'a> Theirs<'a> {
         let words = words.chain(installation.arguments.iter().map(String::as_str));
         let unusable = |why: &str, hint: &str| {
             Wrong::new(
-                format!("its arguments cannot be followed: {why}"),
+                format!("the CronJob's arguments cannot be followed: {why}"),
                 format!("{hint}; {LEAVE_IT}"),
             )
         };
@@ -170,7 +170,7 @@ impl<'a> Theirs<'a> {
             return Ok(());
         }
         Err(Wrong::new(
-            "its arguments have `-f` or `--at`, which show a plan and run nothing",
+            "the CronJob's arguments have `-f` or `--at`, which show a plan and run nothing",
             format!("its own Jobs end with an error: correct its `args`; {LEAVE_IT}"),
         ))
     }

@@ -118,7 +118,7 @@ impl Installation {
             name: format!("{namespace}/{}", cronjob.metadata.name.clone().unwrap_or_default()),
             namespace,
             arguments: arguments
-                .map_err(|name| format!("its arguments use `$({name})`; the value is known only inside its Pods"))?,
+                .map_err(|name| format!("an argument of the CronJob uses the variable `$({name})`, and only the CronJob's Pods know its value"))?,
             mounts: mounts(container, spec),
             template: Template::of(metadata, spec.clone(), container.clone()),
             variables,

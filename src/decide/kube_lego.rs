@@ -43,14 +43,14 @@ fn is_its_own(ingress: &Ingress) -> bool {
 fn its_own(place: &IngressRef) -> String {
     let IngressRef { namespace, name } = place;
     format!(
-        "ingress `{place}` was made by kube-lego and is still there; because of it, the CA's requests for its hosts may not reach this run: `kubectl delete ingress/{name} service/{NGINX} -n {namespace} --ignore-not-found` removes it and its Service"
+        "ingress `{place}` is left over from kube-lego; it may take the CA's requests for its hosts away from this run: `kubectl delete ingress/{name} service/{NGINX} -n {namespace} --ignore-not-found` removes this Ingress and the Service `{NGINX}`"
     )
 }
 
 fn a_users(place: &IngressRef, service: &str) -> String {
     let IngressRef { namespace, name } = place;
     format!(
-        "ingress `{place}` sends paths under `{CHALLENGE_PATH}` to kube-lego's Service `{service}`; because of these paths, the CA's requests for its hosts may not reach this run: remove these paths with `kubectl edit ingress {name} -n {namespace}`; then `kubectl delete service/{service} endpoints/{service} -n {namespace} --ignore-not-found` removes the Service"
+        "ingress `{place}` sends paths under `{CHALLENGE_PATH}` to kube-lego's Service `{service}`; these paths may take the CA's requests for its hosts away from this run: remove the paths with `kubectl edit ingress {name} -n {namespace}`, then `kubectl delete service/{service} endpoints/{service} -n {namespace} --ignore-not-found` removes the Service"
     )
 }
 
@@ -89,7 +89,7 @@ mod tests {
     fn what_is_kube_legos_own_is_deleted_and_what_is_a_users_is_edited() {
         let challenge = "/.well-known/acme-challenge";
         let whole = "`kubectl delete ingress/a service/kube-lego-nginx -n web --ignore-not-found`";
-        let edit = "`kubectl edit ingress a -n web`; then `kubectl delete service/kube-lego-";
+        let edit = "`kubectl edit ingress a -n web`, then `kubectl delete service/kube-lego-";
         let port = json!({"number": 80});
         let default_backend = json!({"service": {"name": "web", "port": port}});
         for (name, paths, change, expected) in [

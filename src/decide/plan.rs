@@ -202,7 +202,7 @@ fn ledger_notes(ledger: &Ledger) -> impl Iterator<Item = String> + '_ {
     ledger
         .unreadable
         .iter()
-        .map(|(key, why)| format!("the data under `{key}` in the ledger's Secret is not changed: {why}"))
+        .map(|(key, why)| format!("kept the data under `{key}` in the ledger's Secret as it is: {why}"))
 }
 
 impl Plan {
@@ -261,7 +261,7 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen:
     if namespaces_unseen && !unserved.is_empty() {
         let hosts: Vec<_> = unserved.iter().map(|host| format!("`{host}`")).collect();
         decision.notes.push(format!(
-            "during the challenge {} may answer 404: an Ingress of another namespace may serve such a host by a wildcard rule or a default backend",
+            "{} may answer 404 during the challenge, if an Ingress of another namespace serves that host by a wildcard rule or a default backend",
             hosts.join(", ")
         ));
     }

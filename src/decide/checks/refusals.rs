@@ -247,7 +247,7 @@ fn would_drop_hosts(subject: &Subject<'_>) -> Answer {
     let dropped = subject.certificate.bystanders.iter().find_map(|(ingress, hosts)| {
         let dropped = hosts.iter().find(|host| covered(host, &facts.names) && !covered(host, &wanted))?;
         Some(format!(
-            "a new certificate would not cover `{dropped}`, but ingress `{ingress}` uses this Secret for it: annotate that Ingress too, or give it a Secret of its own"
+            "a new certificate would not cover `{dropped}`, but ingress `{ingress}` uses this Secret for `{dropped}`: annotate ingress `{ingress}` too, or give it another Secret"
         ))
     });
     dropped.map_or_else(

@@ -422,7 +422,7 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
             panic!("{plan:?}")
         };
         let notes = decision.notes.join("\n");
-        let note = expected.map(|hosts| format!("during the challenge {hosts} may answer 404"));
+        let note = expected.map(|hosts| format!("{hosts} may answer 404 during the challenge"));
         assert_eq!(
             note.as_deref().is_some_and(|note| notes.contains(note)),
             unseen && expected.is_some(),
