@@ -240,7 +240,7 @@ fn status_addresses(certificate: &Certificate, host: &DnsName) -> Vec<String> {
         .iter()
         .filter(|contribution| contribution.hosts.contains(host));
     serving
-        .flat_map(|contribution| contribution.addresses.iter().cloned())
+        .flat_map(|contribution| contribution.ingress.addresses.iter().map(ToString::to_string))
         .collect()
 }
 
@@ -262,7 +262,7 @@ mod tests {
         let plan = plan(&observed(ingresses, Read::Absent), &Policy::default());
         let due: Vec<&Decision> = plan.issue.iter().collect();
         let groups = with_equal_hosts(due.iter());
-        let names = |group: &Vec<&Decision>| group.iter().map(|it| it.certificate.secret.name.clone()).collect();
+        let names = |group: &Vec<&Decision>| group.iter().map(|it| it.certificate.secret.name.to_string()).collect();
         let groups: Vec<Vec<String>> = groups.iter().map(names).collect();
         assert_eq!(groups, [vec!["3-tls"], vec!["1-tls", "2-tls"]]);
     }

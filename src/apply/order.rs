@@ -182,8 +182,8 @@ async fn order_anew(
     let key = KeyPair::generate().map_err(|error| failure("make a key", &error))?;
     let request = certificate_request(&key, &names)?;
     let pending = Pending {
-        namespace: certificate.secret.namespace.clone(),
-        secret: certificate.secret.name.clone(),
+        namespace: certificate.secret.namespace.to_string(),
+        secret: certificate.secret.name.to_string(),
         directory: context.marker(account).directory,
         account: account.url().to_owned(),
         order: order.url().to_owned(),

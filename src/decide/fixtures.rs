@@ -70,10 +70,10 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
 
 impl Ingress {
     pub(crate) fn tls(mut self, secret: &str, hosts: &[&str]) -> Self {
-        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let hosts = hosts.iter().map(|host| (*host).into()).collect();
         self.tls.push(Tls {
             hosts,
-            secret_name: Some(secret.to_owned()).filter(|name| !name.is_empty()),
+            secret_name: Some(secret).filter(|name| !name.is_empty()).map(Into::into),
         });
         self
     }
@@ -146,7 +146,7 @@ pub fn secret((certificate, key): &(String, String), directory: Option<&str>) ->
 /// An observation of these Ingresses and of the Secret `web/a-tls`.
 pub fn observed(ingresses: Vec<Ingress>, secret: Read<Secret>) -> Observed {
     let mut observed = Observed::at(now());
-    observed.ingresses = ingresses;
+    observed.ingresses = ingresses.into_iter().map(Into::into).collect();
     observed.secrets.insert(SecretRef::new("web", "a-tls"), secret.into());
     observed
 }

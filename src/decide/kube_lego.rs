@@ -4,6 +4,8 @@
 //! older one, and behind kube-lego's nobody answers any more. (Contour takes the longer path, which is ours: measured.)
 //! They are somebody else's, so they are named and never touched.
 
+use std::sync::Arc;
+
 use super::name::IngressRef;
 use super::observed::{CHALLENGE_PATH, Ingress};
 use super::selection::Selection;
@@ -16,7 +18,7 @@ const GCE: &str = "kube-lego-gce";
 /// A sentence for each such route, with the command that removes it.
 ///
 /// An Ingress of kube-lego's own may have anybody's hosts, so it is named whatever namespaces are selected.
-pub fn notes(ingresses: &[Ingress], selection: &Selection) -> Vec<String> {
+pub fn notes(ingresses: &[Arc<Ingress>], selection: &Selection) -> Vec<String> {
     let mut notes = Vec::new();
     let readable = |place: &IngressRef| is_plain(&place.namespace) && is_plain(&place.name);
     for ingress in ingresses.iter().filter(|it| !it.deleting && readable(&it.name)) {
@@ -144,7 +146,7 @@ mod tests {
                 None,
             ),
         ] {
-            let notes = notes(&[ingress(&paths, change)], &Selection::default());
+            let notes = notes(&[ingress(&paths, change).into()], &Selection::default());
             match expected {
                 Some(words) => assert!(
                     matches!(notes.as_slice(), [note] if note.contains(words)),
@@ -163,7 +165,7 @@ mod tests {
             namespaces: ["shop".to_owned()].into(),
             ..Selection::default()
         };
-        let named = |selection| notes(&[theirs.clone(), own.clone()], selection).len();
+        let named = |selection| notes(&[theirs.clone().into(), own.clone().into()], selection).len();
         assert_eq!((named(&Selection::default()), named(&elsewhere)), (2, 1));
     }
 }

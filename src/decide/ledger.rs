@@ -3,13 +3,12 @@
 //! The ledger is a Secret of the home namespace with one data key an entry: entries are written and removed by
 //! themselves, and two runs that meet there overwrite nothing of each other.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::digest::digest;
+use super::digest::{Digest, digest};
 use super::directory::Directory;
 use super::name::{DnsName, SecretRef};
 
@@ -27,7 +26,7 @@ pub struct PrivateKeyPem(pub String);
 
 impl PrivateKeyPem {
     /// SHA-256, as [`SecretVersion`](super::observed::SecretVersion) has it of a Secret's key.
-    pub fn digest(&self) -> Vec<u8> {
+    pub fn digest(&self) -> Digest {
         digest(&[self.0.as_bytes()])
     }
 }
@@ -93,7 +92,7 @@ impl Ledger {
     pub fn order_for(
         &self,
         secret: &SecretRef,
-        hosts: &BTreeSet<DnsName>,
+        hosts: &[DnsName],
         directory: &Directory,
         profile: Option<&str>,
         now: Timestamp,
@@ -281,7 +280,7 @@ mod tests {
             ),
         ] {
             let secret = SecretRef::new(namespace, "a-tls");
-            let hosts = hosts.iter().map(|host| host.parse().expect("a name")).collect();
+            let hosts: Vec<DnsName> = hosts.iter().map(|host| host.parse().expect("a name")).collect();
             let directory = directory.parse().expect("a directory");
             let ledger = Ledger {
                 pending: vec![Pending {

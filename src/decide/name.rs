@@ -1,7 +1,11 @@
 //! Names, parsed once: what has one of these types needs no further checking.
+//!
+//! They are [`CompactString`]s: most names have 24 bytes at most, and need no allocation then.
 
 use std::fmt;
 use std::str::FromStr;
+
+use compact_str::CompactString;
 
 /// A lower-case DNS name of at least one label, possibly with `*` as its first label.
 ///
@@ -9,7 +13,7 @@ use std::str::FromStr;
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>); whether an
 /// CA signs it is a question for the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DnsName(String);
+pub struct DnsName(CompactString);
 
 /// Why a string is not a [`DnsName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +91,7 @@ impl FromStr for DnsName {
                 return Err(DnsNameProblem::Label);
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
@@ -101,25 +105,25 @@ impl fmt::Display for DnsName {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretRef {
     /// The namespace of the Ingress, which is the Secret's too.
-    pub namespace: String,
+    pub namespace: CompactString,
     /// `spec.tls[].secretName`.
-    pub name: String,
+    pub name: CompactString,
 }
 
 /// An Ingress's place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IngressRef {
     /// `metadata.namespace`.
-    pub namespace: String,
+    pub namespace: CompactString,
     /// `metadata.name`.
-    pub name: String,
+    pub name: CompactString,
 }
 
 macro_rules! namespaced {
     ($type:ident) => {
         impl $type {
             /// Puts the two parts together.
-            pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+            pub fn new(namespace: impl Into<CompactString>, name: impl Into<CompactString>) -> Self {
                 Self {
                     namespace: namespace.into(),
                     name: name.into(),
@@ -142,9 +146,9 @@ namespaced!(IngressRef);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClassName {
     /// `spec.ingressClassName`.
-    Spec(String),
+    Spec(CompactString),
     /// The annotation `kubernetes.io/ingress.class`, older than the field and still served everywhere.
-    Annotation(String),
+    Annotation(CompactString),
     /// Neither: the cluster's default class, if it has one.
     Default,
 }

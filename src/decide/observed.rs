@@ -5,18 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 use litemap::LiteMap;
 
-use super::digest::digest;
+use super::digest::{Digest, digest};
 use super::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
 /// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge";
+/// By this annotation cert-manager knows a Secret that it writes; `--adopt` removes it at the store.
+pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 
 /// The outcome of a read: a failure is unknown, never missing (I2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +77,8 @@ pub struct Observed {
     /// The time of the observation.
     pub now: Timestamp,
     /// Every Ingress in sight, annotated or not: claims and unions need them all.
-    pub ingresses: Vec<Ingress>,
+    /// Shared with the plan: a contribution is one of them.
+    pub ingresses: Vec<Arc<Ingress>>,
     /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
     pub namespaces_unseen: bool,
     /// Ingresses of versions that no cluster serves any more: only files can hold such.
@@ -128,7 +132,7 @@ pub struct RenewalWindow {
 }
 
 /// Labels or annotations. Most objects have few, for which a map of nodes is ten times as large.
-pub type Pairs = LiteMap<String, String>;
+pub type Pairs = LiteMap<CompactString, CompactString>;
 
 /// What a plan needs to know of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,9 +154,9 @@ pub struct Ingress {
     /// `spec.tls`.
     pub tls: Vec<Tls>,
     /// The hosts of `spec.rules`, without those that serve nothing but some client's challenges.
-    pub rule_hosts: Vec<String>,
+    pub rule_hosts: Vec<CompactString>,
     /// Those of `rule_hosts` for which no rule has a path: the default backend serves them.
-    pub pathless_hosts: BTreeSet<String>,
+    pub pathless_hosts: BTreeSet<CompactString>,
     /// Whether it serves hosts that no rule names: by a rule without a host, or by `spec.defaultBackend`.
     pub serves_any_host: bool,
     /// The Services that paths under [`CHALLENGE_PATH`] lead to: some client's.
@@ -160,7 +164,7 @@ pub struct Ingress {
     /// Whether it serves nothing but challenges.
     pub serves_only_challenges: bool,
     /// Addresses that a controller wrote into the status: IP addresses and host names.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<CompactString>,
 }
 
 /// An Ingress of a version that no cluster serves any more, such as `extensions/v1beta1`.
@@ -180,9 +184,9 @@ pub struct RetiredIngress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// `hosts`, as written.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<CompactString>,
     /// `secretName`, where it is not empty.
-    pub secret_name: Option<String>,
+    pub secret_name: Option<CompactString>,
 }
 
 impl From<networking::Ingress> for Ingress {
@@ -193,12 +197,12 @@ impl From<networking::Ingress> for Ingress {
         let class = match (spec.ingress_class_name, annotations.get("kubernetes.io/ingress.class")) {
             // The annotation wins where both are set, as in the controllers that still read it.
             (_, Some(name)) if !name.is_empty() => ClassName::Annotation(name.clone()),
-            (Some(name), _) if !name.is_empty() => ClassName::Spec(name),
+            (Some(name), _) if !name.is_empty() => ClassName::Spec(name.into()),
             _ => ClassName::Default,
         };
         let rules = spec.rules.unwrap_or_default();
         let serving = || rules.iter().filter(|rule| !serves_only_challenges(rule));
-        let mut pathless_hosts: BTreeSet<String> = serving().filter_map(rule_host).map(str::to_owned).collect();
+        let mut pathless_hosts: BTreeSet<CompactString> = serving().filter_map(rule_host).map(Into::into).collect();
         for rule in serving().filter(|rule| !paths(rule).is_empty()) {
             pathless_hosts.remove(rule_host(rule).unwrap_or_default());
         }
@@ -210,7 +214,7 @@ impl From<networking::Ingress> for Ingress {
             uid: metadata.uid.unwrap_or_default(),
             created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
-            labels: metadata.labels.unwrap_or_default().into_iter().collect(),
+            labels: pairs(metadata.labels.unwrap_or_default()),
             class,
             annotations,
             tls: spec
@@ -218,11 +222,11 @@ impl From<networking::Ingress> for Ingress {
                 .unwrap_or_default()
                 .into_iter()
                 .map(|tls| Tls {
-                    hosts: tls.hosts.unwrap_or_default(),
-                    secret_name: tls.secret_name.filter(|name| !name.is_empty()),
+                    hosts: tls.hosts.unwrap_or_default().into_iter().map(Into::into).collect(),
+                    secret_name: tls.secret_name.filter(|name| !name.is_empty()).map(Into::into),
                 })
                 .collect(),
-            rule_hosts: serving().filter_map(rule_host).map(str::to_owned).collect(),
+            rule_hosts: serving().filter_map(rule_host).map(Into::into).collect(),
             pathless_hosts,
             serves_any_host: spec.default_backend.is_some()
                 || serving().any(|rule| rule_host(rule).is_none() && !paths(rule).is_empty()),
@@ -241,7 +245,7 @@ impl From<networking::Ingress> for Ingress {
                 .and_then(|balancer| balancer.ingress)
                 .unwrap_or_default()
                 .into_iter()
-                .filter_map(|point| point.ip.or(point.hostname))
+                .filter_map(|point| Some(point.ip.or(point.hostname)?.into()))
                 .collect(),
         };
         ingress.shrink();
@@ -290,8 +294,10 @@ pub struct Secret {
     pub immutable: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Its annotations, without kubectl's copy of the object.
-    pub annotations: Pairs,
+    /// The name of cert-manager's Certificate that writes it ([`CERT_MANAGER`]), where one does.
+    pub cert_manager: Option<CompactString>,
+    /// The annotations whose value is `true` in any letter case: one of them may let us replace what is in it.
+    pub opt_ins: Vec<CompactString>,
     /// What its data amounts to.
     pub inspection: Inspection,
 }
@@ -315,17 +321,17 @@ impl Secret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretVersion {
     /// `metadata.resourceVersion`.
-    pub resource_version: String,
+    pub resource_version: CompactString,
     /// `metadata.uid`: a Secret that was made anew is another one.
-    pub uid: String,
+    pub uid: CompactString,
     /// `type`.
-    pub type_: String,
+    pub type_: CompactString,
     /// Our marker, as written.
-    pub marker: Option<String>,
+    pub marker: Option<CompactString>,
     /// SHA-256 over `tls.crt` and `tls.key`.
-    pub data_digest: Vec<u8>,
+    pub data_digest: Digest,
     /// SHA-256 over `tls.key`: by it an entry of the ledger is known whose certificate is stored.
-    pub key_digest: Vec<u8>,
+    pub key_digest: Digest,
 }
 
 impl SecretVersion {
@@ -338,33 +344,42 @@ impl SecretVersion {
 impl From<core::Secret> for Secret {
     fn from(object: core::Secret) -> Self {
         let metadata = object.metadata;
-        let annotations = own_annotations(metadata.annotations);
+        // No more of them: there may be anything in annotations, even the key, in the copy that `kubectl apply` leaves.
+        let mut annotations = metadata.annotations.unwrap_or_default();
         let data = object.data.unwrap_or_default();
         let value = |key: &str| data.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
         let (certificate, key) = (value("tls.crt"), value("tls.key"));
         Self {
             version: SecretVersion {
-                resource_version: metadata.resource_version.unwrap_or_default(),
-                uid: metadata.uid.unwrap_or_default(),
-                type_: object.type_.unwrap_or_else(|| "Opaque".into()),
-                marker: annotations.get(MARKER).cloned(),
+                resource_version: metadata.resource_version.unwrap_or_default().into(),
+                uid: metadata.uid.unwrap_or_default().into(),
+                type_: object.type_.map_or_else(|| "Opaque".into(), Into::into),
+                marker: annotations.remove(MARKER).map(Into::into),
                 data_digest: digest(&[certificate, key]),
                 key_digest: digest(&[key]),
             },
             immutable: object.immutable.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
-            annotations,
+            cert_manager: annotations.remove(CERT_MANAGER).map(Into::into),
+            opt_ins: annotations
+                .into_iter()
+                .filter(|(_, value)| value.eq_ignore_ascii_case("true"))
+                .map(|(name, _)| name.into())
+                .collect(),
             inspection: inspect(certificate, key),
         }
     }
 }
 
-/// All but the copy of the whole object that `kubectl apply` leaves: most of what would be kept of an Ingress, and of a
-/// Secret the key.
+/// All but the copy of the whole object that `kubectl apply` leaves: most of what would be kept of an Ingress.
 fn own_annotations(annotations: Option<BTreeMap<String, String>>) -> Pairs {
     let mut annotations = annotations.unwrap_or_default();
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    annotations.into_iter().collect()
+    pairs(annotations)
+}
+
+fn pairs(map: BTreeMap<String, String>) -> Pairs {
+    map.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 /// What is needed of an IngressClass.
@@ -445,10 +460,9 @@ mod tests {
         let secret = Secret::from(secret);
         assert!(!format!("{secret:?}").contains("PRIVATE"), "{secret:?}");
         let ingress: networking::Ingress = serde_json::from_value(object).expect("an Ingress");
-        assert_eq!(Ingress::from(ingress).annotations, secret.annotations);
-        assert_eq!(
-            secret.annotations.get("kubernetes.io/tls-acme").map(String::as_str),
-            Some("true")
-        );
+        let ingress = Ingress::from(ingress);
+        assert!(!format!("{ingress:?}").contains("PRIVATE"), "{ingress:?}");
+        let kept = ingress.annotations.get("kubernetes.io/tls-acme");
+        assert_eq!(kept.map(CompactString::as_str), Some("true"));
     }
 }

@@ -246,12 +246,12 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen:
     let mut unserved: BTreeSet<&DnsName> = BTreeSet::new();
     for contribution in &decision.certificate.contributions {
         for host in &contribution.hosts {
-            let rule = serving.rule(&contribution.class, host).unwrap_or_else(|| {
+            let rule = serving.rule(&contribution.ingress.class, host).unwrap_or_else(|| {
                 unserved.insert(host);
                 RuleHost::Named(host.clone())
             });
             decision.routes.push(Route {
-                class: contribution.class.clone(),
+                class: contribution.ingress.class.clone(),
                 host: host.clone(),
                 rule,
                 secret: decision.certificate.secret.clone(),
@@ -389,7 +389,8 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
     }
     for (ingress, _) in &subject.certificate.bystanders {
         notes.push(format!(
-            "ingress `{ingress}` names this Secret too, without the annotation"
+            "ingress `{}` names this Secret too, without the annotation",
+            ingress.name
         ));
     }
     if let Some(facts) = subject.facts() {

@@ -31,9 +31,9 @@ impl Selection {
             && all_or(&self.classes, |class| {
                 contributions
                     .iter()
-                    .any(|by| class_name(&by.class, classes) == Some(class))
+                    .any(|by| class_name(&by.ingress.class, classes) == Some(class))
             })
-            && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(&by.labels)))
+            && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(&by.ingress.labels)))
     }
 
     /// Whether a namespace is meant.
@@ -89,7 +89,7 @@ impl ObjectName {
             || certificate
                 .contributions
                 .iter()
-                .any(|by| self.is_of_ingress(&by.ingress.name))
+                .any(|by| self.is_of_ingress(&by.ingress.name.name))
     }
 
     fn is_of_ingress(&self, name: &str) -> bool {
@@ -162,10 +162,14 @@ impl LabelSelector {
     /// Whether labels meet all requirements. As in Kubernetes, `!=` and `notin` hold for a label that is not there.
     pub fn matches(&self, labels: &Pairs) -> bool {
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-            Requirement::Exists(key) => labels.contains_key(key),
-            Requirement::Absent(key) => !labels.contains_key(key),
+            Requirement::In(key, values) => labels
+                .get(key.as_str())
+                .is_some_and(|value| values.iter().any(|one| one == value)),
+            Requirement::NotIn(key, values) => labels
+                .get(key.as_str())
+                .is_none_or(|value| !values.iter().any(|one| one == value)),
+            Requirement::Exists(key) => labels.contains_key(key.as_str()),
+            Requirement::Absent(key) => !labels.contains_key(key.as_str()),
         })
     }
 }
@@ -275,8 +279,8 @@ mod tests {
     fn a_name_may_say_its_kind_as_kubectl_does() {
         let plan = |name: &str| {
             let ingresses = [
-                ingress("web", "shop").tls("shop-tls", &["a.example"]),
-                ingress("web", "shop-tls").tls("other", &["b.example"]),
+                ingress("web", "shop").tls("shop-tls", &["a.example"]).into(),
+                ingress("web", "shop-tls").tls("other", &["b.example"]).into(),
             ];
             let certificates = desired(&ingresses, TLS_ACME).certificates;
             let names = BTreeSet::from([name.parse().expect("a name")]);
@@ -318,7 +322,7 @@ mod tests {
         };
         let classes = [class("contour", true), class("other", false)];
         let selects = |selected: &str, of: ClassName, classes: &[IngressClass]| {
-            let ingresses = [ingress("web", "a").tls("a-tls", &["a.example"]).class(of)];
+            let ingresses = [ingress("web", "a").tls("a-tls", &["a.example"]).class(of).into()];
             let certificate = &desired(&ingresses, TLS_ACME).certificates[0];
             let classes_selected = BTreeSet::from([selected.to_owned()]);
             let selection = Selection {

@@ -3,6 +3,7 @@
 pub mod site;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -83,7 +84,7 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
 
 /// All Ingresses: unions and claims need them. Where only some namespaces are asked for and allowed, those, and that there may
 /// be more.
-async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Ingress>, bool), ClusterError> {
+async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Arc<Ingress>>, bool), ClusterError> {
     let namespaces = &policy.selection.namespaces;
     let strip = |ingress: &mut Ingress| policy.strip(ingress);
     match cluster.list_ingresses(&Scope::AllNamespaces, strip).await {
@@ -125,7 +126,11 @@ async fn renewal_windows(
 /// Files are the whole world: what is not in them is not there.
 pub fn of_manifests(manifests: Manifests) -> Observed {
     let mut observed = Observed::at(Timestamp::now());
-    observed.ingresses = manifests.ingresses.into_iter().map(Ingress::from).collect();
+    observed.ingresses = manifests
+        .ingresses
+        .into_iter()
+        .map(|ingress| Arc::new(ingress.into()))
+        .collect();
     observed.retired = manifests.retired;
     observed.classes = Read::Found(manifests.classes.into_iter().map(IngressClass::from).collect());
     observed.notes = manifests.warnings;

@@ -53,7 +53,7 @@ impl Event {
         let (label, us) = MANAGED_BY;
         events::Event {
             metadata: ObjectMeta {
-                namespace: Some(self.ingress.namespace.clone()),
+                namespace: Some(self.ingress.namespace.to_string()),
                 name: Some(self.name.clone()),
                 labels: Some([(label.to_owned(), us.to_owned())].into()),
                 ..ObjectMeta::default()
@@ -61,8 +61,8 @@ impl Event {
             regarding: Some(ObjectReference {
                 api_version: Some("networking.k8s.io/v1".into()),
                 kind: Some("Ingress".into()),
-                namespace: Some(self.ingress.namespace.clone()),
-                name: Some(self.ingress.name.clone()),
+                namespace: Some(self.ingress.namespace.to_string()),
+                name: Some(self.ingress.name.to_string()),
                 uid: Some(self.uid.clone()),
                 ..ObjectReference::default()
             }),
@@ -142,9 +142,12 @@ fn on_each_ingress<'a>(
     );
     let key = format!("{key} {}", secret.name);
     certificate.contributions.iter().map(move |contribution| Event {
-        name: name(&contribution.ingress.name, &format!("{} {key}", contribution.uid)),
-        ingress: contribution.ingress.clone(),
-        uid: contribution.uid.clone(),
+        name: name(
+            &contribution.ingress.name.name,
+            &format!("{} {key}", contribution.ingress.uid),
+        ),
+        ingress: contribution.ingress.name.clone(),
+        uid: contribution.ingress.uid.to_string(),
         kind,
         note: note.clone(),
     })

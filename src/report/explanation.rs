@@ -53,7 +53,7 @@ fn of_decision(verdict: Verdict, decision: &Decision, checks: &[Explained], styl
         };
         let line = format!(
             "ingress {} (class {}): {hosts}",
-            contribution.ingress, contribution.class
+            contribution.ingress.name, contribution.ingress.class
         );
         text.push_str(&style.wrapped("  ", &plain(&line), 4));
     }

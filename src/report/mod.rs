@@ -218,8 +218,8 @@ impl CertificateRow {
             ),
         };
         Self {
-            namespace: certificate.secret.namespace.clone(),
-            secret: certificate.secret.name.clone(),
+            namespace: certificate.secret.namespace.to_string(),
+            secret: certificate.secret.name.to_string(),
             hosts: certificate
                 .hosts
                 .iter()
@@ -229,7 +229,7 @@ impl CertificateRow {
             ingresses: certificate
                 .contributions
                 .iter()
-                .map(|contribution| contribution.ingress.name.clone())
+                .map(|contribution| contribution.ingress.name.name.to_string())
                 .collect(),
             action: verdict.word(),
             reason: decision.reason.word(),
@@ -300,8 +300,8 @@ impl From<&Outcome> for OutcomeRow {
 impl From<&crate::decide::desired::Rejected> for RejectedRow {
     fn from(rejected: &crate::decide::desired::Rejected) -> Self {
         Self {
-            namespace: rejected.ingress.namespace.clone(),
-            ingress: rejected.ingress.name.clone(),
+            namespace: rejected.ingress.namespace.to_string(),
+            ingress: rejected.ingress.name.to_string(),
             reason: rejected.reason.word(),
             message: rejected.reason.message(),
         }

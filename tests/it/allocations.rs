@@ -93,7 +93,7 @@ fn ten_thousand_certificates_cost_no_more_than_was_measured() {
     let mut found: Vec<AllocationInfo> = Vec::new();
     found.push(measure(|| {
         for number in 0..COUNT {
-            observed.ingresses.push(ingress(&policy, number));
+            observed.ingresses.push(ingress(&policy, number).into());
             let name = SecretRef::new(format!("team-{}", number % 100), format!("tls-{number}"));
             observed
                 .secrets

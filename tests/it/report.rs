@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -53,7 +54,7 @@ fn observed() -> Observed {
     let now = Timestamp::now();
     let mut observed = Observed::at(now);
     let tls = |name: &str| json!([{"secretName": format!("{name}-tls"), "hosts": [format!("{name}.example.com")]}]);
-    observed.ingresses = vec![
+    observed.ingresses = [
         ingress("web", "good", &tls("good")),
         ingress("web", "soon", &tls("soon")),
         ingress("web", "new", &tls("new")),
@@ -67,7 +68,9 @@ fn observed() -> Observed {
         ingress("shop", "bare", &json!([])),
         ingress("shop", "unnamed", &json!([{"hosts": ["a.example.com"]}])),
         ingress("shop", "hostless", &json!([{"secretName": "hostless-tls"}])),
-    ];
+    ]
+    .map(Arc::new)
+    .into();
     observed.retired = vec![RetiredIngress {
         name: IngressRef::new("old", "old"),
         version: "extensions/v1beta1".into(),
@@ -237,7 +240,7 @@ fn ten_thousand_certificates_are_one_look() {
     observed.ingresses = (0..10_000)
         .map(|n| {
             let tls = json!([{"secretName": format!("tls-{n}"), "hosts": [format!("h{n}.example.com")]}]);
-            ingress(&format!("n{}", n % 100), &format!("web-{n}"), &tls)
+            Arc::new(ingress(&format!("n{}", n % 100), &format!("web-{n}"), &tls))
         })
         .collect();
     let plan = plan(&observed, &Policy::default());

@@ -1,6 +1,7 @@
 //! Ingresses, their classes, and the namespaces that are going away.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1 as networking;
@@ -26,11 +27,11 @@ impl Cluster {
         &self,
         scope: &Scope,
         strip: impl Fn(&mut Ingress),
-    ) -> Result<Vec<Ingress>, ClusterError> {
+    ) -> Result<Vec<Arc<Ingress>>, ClusterError> {
         let keep = |object: networking::Ingress| {
             let mut ingress = Ingress::from(object);
             strip(&mut ingress);
-            Some(ingress)
+            Some(Arc::new(ingress))
         };
         match scope {
             Scope::AllNamespaces => {

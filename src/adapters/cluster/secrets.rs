@@ -57,8 +57,8 @@ impl TlsContent {
     fn object(&self, secret: &SecretRef) -> core::Secret {
         core::Secret {
             metadata: ObjectMeta {
-                name: Some(secret.name.clone()),
-                namespace: Some(secret.namespace.clone()),
+                name: Some(secret.name.to_string()),
+                namespace: Some(secret.namespace.to_string()),
                 labels: Some([MANAGED_BY].map(|(key, value)| (key.into(), value.into())).into()),
                 annotations: Some(BTreeMap::from([(MARKER.to_owned(), self.marker())])),
                 ..ObjectMeta::default()
@@ -82,8 +82,8 @@ impl TlsContent {
         annotations.insert(MARKER.into(), self.marker().into());
         json!({
             "metadata": {
-                "uid": version.uid,
-                "resourceVersion": version.resource_version,
+                "uid": version.uid.as_str(),
+                "resourceVersion": version.resource_version.as_str(),
                 "annotations": annotations,
             },
             "data": {

@@ -7,7 +7,7 @@ mod refusals;
 
 pub use check::Answer;
 pub use reason::Reason;
-pub use refusals::{CERT_MANAGER, MOST_HOSTS, claims_to_remove};
+pub use refusals::{MOST_HOSTS, claims_to_remove};
 
 pub(super) use check::{Asked, Check, Subject, classes};
 pub(super) use due::DUE;

@@ -5,14 +5,12 @@ use super::reason::Reason;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::inspection::Inspection;
 use crate::decide::name::{DnsName, DnsNameProblem};
-use crate::decide::observed::{Read, Unread};
+use crate::decide::observed::{CERT_MANAGER, Read, Unread};
 use crate::decide::policy::TLS_ACME;
 use crate::decide::route::controller;
 
 /// The most names that a certificate can have with the CAs that sign many (Let's Encrypt's classic profile).
 pub const MOST_HOSTS: usize = 100;
-/// By this annotation cert-manager knows a Secret that it writes; `--adopt` removes it at the store.
-pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 /// Another program's claims on a Secret, which a store that takes it over removes.
 pub fn claims_to_remove() -> Vec<String> {
     vec![CERT_MANAGER.to_owned()]
@@ -118,10 +116,10 @@ fn host_claimed(subject: &Subject<'_>) -> Answer {
 
 fn unsupported_controller(subject: &Subject<'_>) -> Answer {
     let refusal = subject.certificate.contributions.iter().find_map(|contribution| {
-        let refusal = controller(&contribution.class, classes(subject.observed)).refusal?;
+        let refusal = controller(&contribution.ingress.class, classes(subject.observed)).refusal?;
         Some(format!(
             "ingress `{}` has class `{}`: {refusal}; use another client for it",
-            contribution.ingress, contribution.class
+            contribution.ingress.name, contribution.ingress.class
         ))
     });
     refusal.map_or_else(
@@ -160,7 +158,12 @@ fn unknown(subject: &Subject<'_>) -> Answer {
 
 fn terminating(subject: &Subject<'_>) -> Answer {
     let namespace = &subject.certificate.secret.namespace;
-    if subject.observed.terminating_namespaces.contains(namespace) {
+    if subject
+        .observed
+        .terminating_namespaces
+        .iter()
+        .any(|name| name == namespace)
+    {
         return Answer::Yes(format!("namespace `{namespace}` is being deleted"));
     }
     if subject.found().is_some_and(|secret| secret.deleting) {
@@ -189,7 +192,7 @@ fn managed_elsewhere(subject: &Subject<'_>) -> Answer {
             subject.policy.annotation
         ));
     }
-    match subject.found().and_then(|secret| secret.annotations.get(CERT_MANAGER)) {
+    match subject.found().and_then(|secret| secret.cert_manager.as_ref()) {
         Some(certificate) if !subject.policy.adopt => Answer::Yes(format!(
             "cert-manager's Certificate `{certificate}` writes this Secret: delete that Certificate, then take the Secret over with `--adopt`"
         )),
@@ -212,18 +215,12 @@ fn foreign_secret(subject: &Subject<'_>) -> Answer {
     let Some(secret) = subject.found() else {
         return NO_SECRET;
     };
-    let opted_in = |annotation: &&str| {
-        secret
-            .annotations
-            .get(*annotation)
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    };
     if secret.version.marker.is_some() {
         return Answer::no("the Secret carries our marker");
     }
     if let Some(annotation) = [TLS_ACME, subject.policy.annotation.as_str()]
         .iter()
-        .find(|annotation| opted_in(annotation))
+        .find(|annotation| secret.opt_ins.iter().any(|name| name == **annotation))
     {
         return Answer::No(format!("the Secret is annotated with `{annotation}`"));
     }
@@ -246,6 +243,7 @@ fn would_drop_hosts(subject: &Subject<'_>) -> Answer {
     let covered = |host: &DnsName, by: &[String]| by.iter().any(|name| host.is_covered_by(name));
     let dropped = subject.certificate.bystanders.iter().find_map(|(ingress, hosts)| {
         let dropped = hosts.iter().find(|host| covered(host, &facts.names) && !covered(host, &wanted))?;
+        let ingress = &ingress.name;
         Some(format!(
             "a new certificate would not cover `{dropped}`, but ingress `{ingress}` uses this Secret for `{dropped}`: annotate ingress `{ingress}` too, or give it another Secret"
         ))

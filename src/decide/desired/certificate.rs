@@ -1,9 +1,10 @@
 //! A certificate that is wanted, and who wants which of its hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef, SecretRef};
-use crate::decide::observed::{Ingress, Pairs};
+use crate::decide::name::{DnsName, DnsNameProblem, IngressRef, SecretRef};
+use crate::decide::observed::Ingress;
 
 /// By these annotations cert-manager knows an Ingress that it looks after.
 pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
@@ -13,14 +14,14 @@ pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manage
 pub struct Certificate {
     /// Where it goes.
     pub secret: SecretRef,
-    /// The names, sorted, each once.
-    pub hosts: BTreeSet<DnsName>,
+    /// The names, sorted, each once. A set would take a node of 280 bytes for what is nearly always one name.
+    pub hosts: Vec<DnsName>,
     /// Hosts that are no names, as written: one of them refuses the whole certificate.
     pub invalid_hosts: BTreeMap<String, DnsNameProblem>,
     /// Which Ingress wants which hosts.
     pub contributions: Vec<Contribution>,
     /// Ingresses without the annotation that name the same Secret, and the hosts of their entry.
-    pub bystanders: Vec<(IngressRef, BTreeSet<DnsName>)>,
+    pub bystanders: Vec<(Arc<Ingress>, BTreeSet<DnsName>)>,
     /// Hosts that belong to another namespace, and the Ingress that owns them there (I6).
     pub claimed: BTreeMap<DnsName, IngressRef>,
     /// The Ingress by which cert-manager manages the same Secret, and the annotation that says so.
@@ -31,24 +32,16 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contribution {
     /// The Ingress.
-    pub ingress: IngressRef,
-    /// Its UID, where it has one.
-    pub uid: String,
-    /// Whose controller serves it.
-    pub class: ClassName,
-    /// The hosts, sorted, each once. A set would take a node of 280 bytes for what is nearly always one name.
+    pub ingress: Arc<Ingress>,
+    /// The hosts, sorted, each once.
     pub hosts: Vec<DnsName>,
-    /// Its labels.
-    pub labels: Pairs,
-    /// What a controller wrote into its status.
-    pub addresses: Vec<String>,
 }
 
 impl Certificate {
     pub(super) fn of(secret: SecretRef) -> Self {
         Self {
             secret,
-            hosts: BTreeSet::new(),
+            hosts: Vec::new(),
             invalid_hosts: BTreeMap::new(),
             // Nearly always one; a vector that grows starts with four.
             contributions: Vec::with_capacity(1),
@@ -58,25 +51,20 @@ impl Certificate {
         }
     }
 
-    pub(super) fn add(&mut self, ingress: &Ingress, hosts: BTreeSet<DnsName>) {
+    pub(super) fn add(&mut self, ingress: &Arc<Ingress>, hosts: Vec<DnsName>) {
         self.note_cert_manager(ingress);
+        merge(&mut self.hosts, hosts.clone());
         match self
             .contributions
             .iter_mut()
-            .find(|contribution| contribution.ingress == ingress.name)
+            .find(|contribution| contribution.ingress.name == ingress.name)
         {
             Some(contribution) => {
-                contribution.hosts.extend(hosts);
-                contribution.hosts.sort();
-                contribution.hosts.dedup();
+                merge(&mut contribution.hosts, hosts);
             }
             None => self.contributions.push(Contribution {
-                ingress: ingress.name.clone(),
-                uid: ingress.uid.clone(),
-                class: ingress.class.clone(),
-                hosts: exactly(hosts),
-                labels: ingress.labels.clone(),
-                addresses: ingress.addresses.clone(),
+                ingress: Arc::clone(ingress),
+                hosts,
             }),
         }
     }
@@ -94,8 +82,14 @@ impl Certificate {
     }
 }
 
-fn exactly(hosts: BTreeSet<DnsName>) -> Vec<DnsName> {
-    let mut names = Vec::with_capacity(hosts.len());
-    names.extend(hosts);
-    names
+/// Sorted, each once, in no more room than that takes.
+fn merge(hosts: &mut Vec<DnsName>, more: Vec<DnsName>) {
+    if hosts.is_empty() {
+        *hosts = more;
+        return;
+    }
+    hosts.extend(more);
+    hosts.sort();
+    hosts.dedup();
+    hosts.shrink_to_fit();
 }

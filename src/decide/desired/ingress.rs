@@ -1,6 +1,7 @@
 //! What an Ingress wants: its annotation opts in, its `spec.tls` names Secrets and hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::certificate::Certificate;
 use super::rejection::{Rejected, Rejection};
@@ -21,12 +22,12 @@ pub(super) fn opt_in(ingress: &Ingress, annotation: &str) -> OptIn {
     match value.to_ascii_lowercase().as_str() {
         "true" => OptIn::Yes,
         "false" | "0" | "no" | "off" | "" => OptIn::No,
-        _ => OptIn::NearMiss(value.clone()),
+        _ => OptIn::NearMiss(value.to_string()),
     }
 }
 
 pub(super) fn contribute(
-    ingress: &Ingress,
+    ingress: &Arc<Ingress>,
     by_secret: &mut BTreeMap<SecretRef, Certificate>,
     rejected: &mut Vec<Rejected>,
 ) {
@@ -44,15 +45,17 @@ pub(super) fn contribute(
     for tls in &ingress.tls {
         let Some(secret) = &tls.secret_name else {
             reject(Rejection::NoSecretName {
-                hosts: tls.hosts.clone(),
+                hosts: tls.hosts.iter().map(ToString::to_string).collect(),
             });
             continue;
         };
         if tls.hosts.is_empty() {
-            reject(Rejection::NoHosts { secret: secret.clone() });
+            reject(Rejection::NoHosts {
+                secret: secret.to_string(),
+            });
             continue;
         }
-        let secret = SecretRef::new(&ingress.name.namespace, secret);
+        let secret = SecretRef::new(ingress.name.namespace.clone(), secret.clone());
         let certificate = by_secret
             .entry(secret.clone())
             .or_insert_with(|| Certificate::of(secret));
@@ -60,23 +63,23 @@ pub(super) fn contribute(
         for host in &tls.hosts {
             match host.parse::<DnsName>() {
                 Ok(name) => drop(hosts.insert(name)),
-                Err(problem) => drop(certificate.invalid_hosts.insert(host.clone(), problem)),
+                Err(problem) => drop(certificate.invalid_hosts.insert(host.to_string(), problem)),
             }
         }
-        certificate.hosts.extend(hosts.iter().cloned());
-        certificate.add(ingress, hosts);
+        certificate.add(ingress, hosts.into_iter().collect());
     }
 }
 
 /// Records an Ingress without the annotation under each certificate whose Secret it names.
-pub(super) fn stand_by(ingress: &Ingress, by_secret: &mut BTreeMap<SecretRef, Certificate>) {
+pub(super) fn stand_by(ingress: &Arc<Ingress>, by_secret: &mut BTreeMap<SecretRef, Certificate>) {
     for tls in &ingress.tls {
         let Some(secret) = &tls.secret_name else { continue };
-        let Some(certificate) = by_secret.get_mut(&SecretRef::new(&ingress.name.namespace, secret)) else {
+        let Some(certificate) = by_secret.get_mut(&SecretRef::new(ingress.name.namespace.clone(), secret.clone()))
+        else {
             continue;
         };
         let hosts = tls.hosts.iter().filter_map(|host| host.parse().ok()).collect();
-        certificate.bystanders.push((ingress.name.clone(), hosts));
+        certificate.bystanders.push((Arc::clone(ingress), hosts));
         certificate.note_cert_manager(ingress);
     }
 }

@@ -6,6 +6,7 @@ mod ingress;
 mod rejection;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use certificate::{Certificate, Contribution, ISSUER_ANNOTATIONS};
 pub use rejection::{Rejected, Rejection};
@@ -28,10 +29,10 @@ pub struct Desired {
 }
 
 /// Computes the wanted certificates. `annotation` opts an Ingress in when its value is `true` in any letter case.
-pub fn desired(ingresses: &[Ingress], annotation: &str) -> Desired {
+pub fn desired(ingresses: &[Arc<Ingress>], annotation: &str) -> Desired {
     let mut desired = Desired::default();
     let mut by_secret: BTreeMap<SecretRef, Certificate> = BTreeMap::new();
-    let mut sorted: Vec<&Ingress> = ingresses.iter().filter(|ingress| !ingress.deleting).collect();
+    let mut sorted: Vec<&Arc<Ingress>> = ingresses.iter().filter(|ingress| !ingress.deleting).collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
 
     for ingress in &sorted {

@@ -390,7 +390,7 @@ fn a_host_is_united_over_ingresses_and_contributions_are_kept_apart() {
     let names: Vec<_> = certificate
         .contributions
         .iter()
-        .map(|contribution| &contribution.ingress)
+        .map(|contribution| &contribution.ingress.name)
         .collect();
     assert_eq!(names, [&IngressRef::new("web", "a"), &IngressRef::new("web", "b")]);
 }

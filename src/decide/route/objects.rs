@@ -217,9 +217,9 @@ pub fn challenge_ingress(
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
     );
     let ingress_class_name = match class {
-        ClassName::Spec(name) => Some(name.clone()),
+        ClassName::Spec(name) => Some(name.to_string()),
         ClassName::Annotation(name) => {
-            annotations.insert("kubernetes.io/ingress.class".into(), name.clone());
+            annotations.insert("kubernetes.io/ingress.class".into(), name.to_string());
             None
         }
         ClassName::Default => None,

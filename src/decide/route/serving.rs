@@ -6,6 +6,9 @@
 //! finds out before anything is ordered. So where two views of a cluster differ, the less specific rule is the right one.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use super::controllers::{Controller, Deeper, Hosts, class_name, class_object, controller};
 use super::rule::RuleHost;
@@ -34,7 +37,7 @@ struct Served<'a> {
 
 impl<'a> Serving<'a> {
     /// Puts together what these Ingresses serve.
-    pub(in crate::decide) fn of(ingresses: &'a [Ingress], classes: &'a [IngressClass]) -> Self {
+    pub(in crate::decide) fn of(ingresses: &'a [Arc<Ingress>], classes: &'a [IngressClass]) -> Self {
         let mut serving = Self {
             classes,
             certain: HashMap::new(),
@@ -93,8 +96,8 @@ impl<'a> Serving<'a> {
 
 impl<'a> Served<'a> {
     fn add(&mut self, ingress: &'a Ingress, hosts: &Hosts, pathless: bool) {
-        let counts = |host: &&String| pathless || !ingress.pathless_hosts.contains(*host);
-        let names = ingress.rule_hosts.iter().filter(counts).map(String::as_str);
+        let counts = |host: &&CompactString| pathless || !ingress.pathless_hosts.contains(*host);
+        let names = ingress.rule_hosts.iter().filter(counts).map(CompactString::as_str);
         self.any |= ingress.serves_any_host;
         self.names.extend(names.clone());
         let annotation = |name: &&str| ingress.annotations.get(*name);
@@ -167,7 +170,8 @@ mod tests {
 
     /// Asks for `a.x.example` (or another host) in a class, and says the rule's host, `any`, or `-` where nothing serves it.
     fn rule(sites: &[Ingress], classes: &[IngressClass], class: &ClassName, host: &str) -> String {
-        let serving = Serving::of(sites, classes);
+        let sites: Vec<_> = sites.iter().cloned().map(Arc::new).collect();
+        let serving = Serving::of(&sites, classes);
         match serving.rule(class, &host.parse().expect("a host")) {
             Some(RuleHost::Named(name)) => name.to_string(),
             Some(RuleHost::Any) => "any".into(),

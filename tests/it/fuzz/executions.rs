@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
@@ -51,7 +52,7 @@ pub(super) fn secret(input: &Input) -> bool {
     };
     let place = SecretRef::new("web", "a-tls");
     let mut observed = Observed::at(now());
-    observed.ingresses = vec![wanting_ingress().into()];
+    observed.ingresses = vec![Arc::new(wanting_ingress().into())];
     observed
         .secrets
         .insert(place.clone(), Read::Found(Secret::from(object).into()));
@@ -202,7 +203,7 @@ pub(super) fn line(input: &Input) -> bool {
     );
     let selector = text.parse::<LabelSelector>();
     if let Ok(selector) = &selector {
-        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        let labels = BTreeMap::from([("app".into(), "web".into())]);
         assert!(!selector.is_empty() || selector.matches(&labels.into_iter().collect()));
     }
     let directory = text.parse::<Directory>();

@@ -1,15 +1,16 @@
 //! A cluster after a plan was applied.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use kube_lego_once::decide::checks::claims_to_remove;
 use kube_lego_once::decide::inspection::{Inspection, MARKER};
 use kube_lego_once::decide::name::DnsName;
-use kube_lego_once::decide::observed::{Observed, Read, RenewalWindow, Secret};
+use kube_lego_once::decide::observed::{CERT_MANAGER, Observed, Read, RenewalWindow, Secret};
 use kube_lego_once::decide::plan::{Decision, Plan};
 use kube_lego_once::decide::policy::Policy;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -17,7 +18,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use super::worlds::{hours, marker, now};
 
 /// A chain for these names that a CA signed an hour ago by its own clock, and its key. Keys are slow to make: one serves all.
-fn signed(hosts: &BTreeSet<DnsName>, issuer: &str, lifetime: SignedDuration) -> (String, String) {
+fn signed(hosts: &[DnsName], issuer: &str, lifetime: SignedDuration) -> (String, String) {
     static KEYS: OnceLock<[KeyPair; 2]> = OnceLock::new();
     let [ca_key, key] = KEYS.get_or_init(|| [(); 2].map(|()| KeyPair::generate().expect("a key")));
     let time = |time: Timestamp| {
@@ -41,7 +42,12 @@ fn signed(hosts: &BTreeSet<DnsName>, issuer: &str, lifetime: SignedDuration) -> 
 fn stored(decision: &Decision, directory: &str, issuer: &str, lifetime: SignedDuration) -> Secret {
     let (chain, key) = signed(&decision.certificate.hosts, issuer, lifetime);
     let before = decision.secret.as_ref();
-    let mut annotations = before.map(|secret| secret.annotations.clone()).unwrap_or_default();
+    let mut annotations = BTreeMap::new();
+    for secret in before {
+        let claims = secret.cert_manager.iter().map(|_| CERT_MANAGER);
+        let all = secret.opt_ins.iter().map(CompactString::as_str).chain(claims);
+        annotations.extend(all.map(|name| (name.to_owned(), "true".to_owned())));
+    }
     annotations.retain(|name, _| !claims_to_remove().contains(name));
     annotations.insert(MARKER.into(), marker(directory.to_owned()));
     let mut object = k8s_openapi::api::core::v1::Secret {
@@ -58,7 +64,7 @@ fn stored(decision: &Decision, directory: &str, issuer: &str, lifetime: SignedDu
         ),
         ..Default::default()
     };
-    object.metadata.annotations = Some(annotations.into_iter().collect());
+    object.metadata.annotations = Some(annotations);
     object.into()
 }
 

@@ -1,6 +1,9 @@
 //! Answers that the program computes, found a slow and simple way.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use kube_lego_once::decide::name::{ClassName, DnsName};
 use kube_lego_once::decide::observed::{Ingress, Observed};
@@ -12,11 +15,11 @@ pub(super) fn rules_of<'a>(class: &ClassName, observed: &'a Observed) -> BTreeSe
         let classes = observed.classes.found().expect("classes");
         class_object(class, classes).map_or(class.as_str().map(str::to_owned), |object| Some(object.name.clone()))
     };
-    let here = |ingress: &&Ingress| !ingress.deleting && name(&ingress.class) == name(class);
+    let here = |ingress: &&Arc<Ingress>| !ingress.deleting && name(&ingress.class) == name(class);
     let ingresses = observed.ingresses.iter().filter(here);
     let mut rules: BTreeSet<&str> = BTreeSet::new();
     for ingress in ingresses {
-        rules.extend(ingress.rule_hosts.iter().map(String::as_str));
+        rules.extend(ingress.rule_hosts.iter().map(CompactString::as_str));
         rules.extend(ingress.serves_any_host.then_some(""));
     }
     rules
@@ -42,11 +45,11 @@ pub(super) fn served_by<'a>(host: &str, rules: &BTreeSet<&'a str>, deeper: Deepe
 
 /// The namespaces that own a host, found the slow way: of all Ingresses that are there to stay and name it, the oldest one's.
 pub(super) fn owner<'a>(host: &DnsName, observed: &'a Observed) -> Option<&'a str> {
-    let names = |ingress: &&Ingress| {
+    let names = |ingress: &&Arc<Ingress>| {
         let mut all = ingress.tls.iter().flat_map(|tls| &tls.hosts).chain(&ingress.rule_hosts);
         !ingress.deleting && all.any(|name| name == host.as_str())
     };
-    let age = |ingress: &&Ingress| {
+    let age = |ingress: &&Arc<Ingress>| {
         (
             ingress.created.is_none(),
             ingress.created,

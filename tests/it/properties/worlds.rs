@@ -1,14 +1,17 @@
 //! Generators of clusters, policies and selections.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use jiff::{SignedDuration, Timestamp};
 use kube_lego_once::decide::inspection::{
-    CertificateFacts, CertificateId, Inspection, KeyMatch, MARKER, Marker, inspect,
+    CertificateFacts, CertificateId, Inspection, KeyMatch, Marker, inspect,
 };
 use kube_lego_once::decide::name::{ClassName, IngressRef, SecretRef};
 use kube_lego_once::decide::observed::{
-    Ingress, IngressClass, Leftover, LeftoverKind, Observed, Read, RenewalWindow, RetiredIngress, Secret,
+    CERT_MANAGER, Ingress, IngressClass, Leftover, LeftoverKind, Observed, Read, RenewalWindow, RetiredIngress, Secret,
     SecretVersion, Tls,
 };
 use kube_lego_once::decide::policy::{Policy, SharedHosts, TLS_ACME};
@@ -53,15 +56,18 @@ fn rarely(percent: u32) -> impl Strategy<Value = bool> {
     prop::bool::weighted(f64::from(percent) / 100.0)
 }
 
-pub(super) fn hosts() -> impl Strategy<Value = Vec<String>> {
-    vec(prop_oneof![12 => text(HOSTS), 1 => text(ODD_HOSTS)], 0..4)
+pub(super) fn hosts() -> impl Strategy<Value = Vec<CompactString>> {
+    vec(
+        prop_oneof![12 => text(HOSTS), 1 => text(ODD_HOSTS)].prop_map(Into::into),
+        0..4,
+    )
 }
 
 pub(super) fn class() -> impl Strategy<Value = ClassName> {
     prop_oneof![
         6 => Just(ClassName::Spec("contour".into())),
-        1 => text(CLASSES).prop_map(ClassName::Spec),
-        1 => text(CLASSES).prop_map(ClassName::Annotation),
+        1 => text(CLASSES).prop_map(|name| ClassName::Spec(name.into())),
+        1 => text(CLASSES).prop_map(|name| ClassName::Annotation(name.into())),
         1 => Just(ClassName::Default),
     ]
 }
@@ -86,7 +92,10 @@ pub(super) fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
 
 /// An Ingress without its name: a world numbers them, since no two objects of a cluster have the same one.
 pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
-    let tls = (hosts(), prop_oneof![9 => text(SECRETS).prop_map(Some), 1 => Just(None)])
+    let tls = (
+        hosts(),
+        prop_oneof![9 => text(SECRETS).prop_map(|name| Some(name.into())), 1 => Just(None)],
+    )
         .prop_map(|(hosts, secret_name)| Tls { hosts, secret_name });
     // Few values: two of the same age are the case that is worth seeing.
     let created = option::weighted(0.8, (0_i64..4).prop_map(|days| now() - hours(24 * days)));
@@ -98,7 +107,10 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
         annotations(),
         class(),
         vec(tls, 0..3),
-        vec(prop_oneof![4 => text(HOSTS), 1 => text(WILDCARDS)], 0..2),
+        vec(
+            prop_oneof![4 => text(HOSTS), 1 => text(WILDCARDS)].prop_map(Into::into),
+            0..2,
+        ),
         rarely(15),
         labels,
     )
@@ -109,7 +121,10 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
                 created,
                 deleting,
                 labels: labels.into_iter().map(|app| ("app".into(), app.into())).collect(),
-                annotations: annotations.into_iter().collect(),
+                annotations: annotations
+                    .into_iter()
+                    .map(|(key, value)| (key.into(), value.into()))
+                    .collect(),
                 class,
                 tls,
                 rule_hosts,
@@ -178,7 +193,7 @@ pub(super) fn secret() -> impl Strategy<Value = Secret> {
     let annotation = prop_oneof![
         8 => Just(None),
         3 => Just(Some(TLS_ACME)),
-        1 => Just(Some("cert-manager.io/certificate-name")),
+        1 => Just(Some(CERT_MANAGER)),
     ];
     (inspection, marker, annotation, rarely(5), rarely(5), rarely(5)).prop_map(
         |(inspection, marker, annotation, immutable, deleting, opaque)| {
@@ -186,17 +201,20 @@ pub(super) fn secret() -> impl Strategy<Value = Secret> {
                 resource_version: "1".into(),
                 uid: "uid".into(),
                 type_: if opaque { "Opaque" } else { "kubernetes.io/tls" }.into(),
-                marker: marker.clone(),
-                data_digest: Vec::new(),
-                key_digest: Vec::new(),
+                marker: marker.map(Into::into),
+                data_digest: Default::default(),
+                key_digest: Default::default(),
             };
-            let marker = marker.map(|marker| (MARKER.to_owned(), marker));
-            let annotation = annotation.map(|name| (name.to_owned(), "true".to_owned()));
             Secret {
                 version,
                 immutable,
                 deleting,
-                annotations: marker.into_iter().chain(annotation).collect(),
+                opt_ins: annotation
+                    .filter(|name| *name == TLS_ACME)
+                    .map(Into::into)
+                    .into_iter()
+                    .collect(),
+                cert_manager: annotation.filter(|name| *name == CERT_MANAGER).map(Into::into),
                 inspection,
             }
         },
@@ -267,10 +285,11 @@ prop_compose! {
         terminating in rarely(5),
     ) -> Observed {
         let mut observed = Observed::at(now());
-        observed.ingresses = ingresses;
-        for (number, ingress) in observed.ingresses.iter_mut().enumerate() {
-            ingress.name.name = format!("i{number}");
-        }
+        let named = |(number, mut ingress): (usize, Ingress)| {
+            ingress.name.name = format!("i{number}").into();
+            Arc::new(ingress)
+        };
+        observed.ingresses = ingresses.into_iter().enumerate().map(named).collect();
         observed.retired = (0..retired).map(|number| RetiredIngress {
             name: IngressRef::new("web", format!("r{number}")),
             version: "extensions/v1beta1".into(),
