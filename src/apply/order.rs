@@ -60,7 +60,7 @@ async fn try_obtain(
     context.ledger.remove(secret);
     Ok(Outcome::Issued {
         not_after: facts.not_after,
-        issuer: facts.issuer,
+        issuer: facts.issuer.to_string(),
     })
 }
 
@@ -90,14 +90,18 @@ pub fn is_issued(decision: &Decision) -> bool {
 
 /// A certificate needs no account any more: it may be one that the CA has lost.
 fn issued(decision: &Decision) -> Option<Obtained> {
-    let pending = decision.pending.clone()?;
+    let pending = *decision.pending.clone()?;
     let chain = pending.certificate.clone()?;
     Obtained::new(pending, chain).ok().filter(|it| it.is_news_to(decision))
 }
 
 /// What an earlier run of this account left for the certificate.
 fn left(decision: &Decision, account: &Account) -> Option<Pending> {
-    decision.pending.clone().filter(|it| it.account == account.url())
+    decision
+        .pending
+        .as_deref()
+        .filter(|it| it.account == account.url())
+        .cloned()
 }
 
 /// The certificate that an earlier run left, or one by the order that it left (I7); nothing where no certificate can come of
@@ -214,7 +218,7 @@ fn verify(pending: &Pending, chain: &str) -> Result<CertificateFacts, Failure> {
 /// What the new certificate replaces, where this account ordered it (RFC 9773 section 5).
 fn replaced_by_account<'a>(decision: &'a Decision, account: &Account) -> Option<&'a CertificateId> {
     let marker = decision.secret.as_ref()?.marker()?;
-    decision.replaces.as_ref().filter(|_| marker.account == account.url())
+    decision.replaces.as_deref().filter(|_| marker.account == account.url())
 }
 
 /// A request with the names as subject alternative names and nothing else (RFC 8555 section 7.4).

@@ -2,7 +2,7 @@
 //!
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -28,8 +28,8 @@ pub enum Read<T> {
     Found(T),
     /// The API server said "not found".
     Absent,
-    /// The read failed.
-    Unknown(Unread),
+    /// The read failed. Boxed, since it is the rare and the largest one, and every Secret has a place for it.
+    Unknown(Box<Unread>),
 }
 
 impl<T> Read<T> {
@@ -62,12 +62,12 @@ pub struct Unread {
     pub hint: Option<String>,
 }
 
-impl From<&str> for Unread {
+impl From<&str> for Box<Unread> {
     fn from(why: &str) -> Self {
-        Self {
+        Self::new(Unread {
             why: why.to_owned(),
             hint: None,
-        }
+        })
     }
 }
 
@@ -302,6 +302,29 @@ pub struct Secret {
     pub inspection: Inspection,
 }
 
+/// Texts that are equal, once: in a cluster there are few types of Secrets, few issuers, and one or two of our markers.
+#[derive(Debug, Default)]
+pub struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    /// Makes a Secret's texts the same as those of earlier ones, where they are equal.
+    pub fn share(&mut self, secret: &mut Secret) {
+        self.one(&mut secret.version.type_);
+        secret.version.marker.iter_mut().for_each(|marker| self.one(marker));
+        if let Inspection::Certificate(facts) = &mut secret.inspection {
+            self.one(&mut facts.issuer);
+        }
+    }
+
+    fn one(&mut self, text: &mut Arc<str>) {
+        if let Some(known) = self.0.get(text) {
+            *text = Arc::clone(known);
+        } else {
+            self.0.insert(Arc::clone(text));
+        }
+    }
+}
+
 impl Secret {
     /// The certificate in it, where a server could serve it.
     pub fn facts(&self) -> Option<&CertificateFacts> {
@@ -325,9 +348,9 @@ pub struct SecretVersion {
     /// `metadata.uid`: a Secret that was made anew is another one.
     pub uid: CompactString,
     /// `type`.
-    pub type_: CompactString,
+    pub type_: Arc<str>,
     /// Our marker, as written.
-    pub marker: Option<CompactString>,
+    pub marker: Option<Arc<str>>,
     /// SHA-256 over `tls.crt` and `tls.key`.
     pub data_digest: Digest,
     /// SHA-256 over `tls.key`: by it an entry of the ledger is known whose certificate is stored.

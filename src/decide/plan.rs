@@ -60,10 +60,10 @@ pub struct Decision {
     pub secret: Option<Arc<Secret>>,
     /// When it falls due, where that is known.
     pub renew_at: Option<Timestamp>,
-    /// The certificate that a new one replaces (RFC 9773 section 5).
-    pub replaces: Option<CertificateId>,
+    /// The certificate that a new one replaces (RFC 9773 section 5); nothing unless one is obtained.
+    pub replaces: Option<Box<CertificateId>>,
     /// The order of a run that could not store its certificate: it is taken up before another is made (I7).
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
     /// What must be answered for, so that the CA can validate each host; nothing unless it is obtained.
     pub routes: Vec<Route>,
     /// What else is worth knowing.
@@ -133,7 +133,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         classes: classes.to_vec(),
         forget: ledger.map(|ledger| forgettable(ledger, observed)).unwrap_or_default(),
         ledger_unread: match &observed.ledger {
-            Read::Unknown(unread) => Some(unread.clone()),
+            Read::Unknown(unread) => Some((**unread).clone()),
             Read::Found(_) | Read::Absent => None,
         },
         unmatched,
@@ -295,9 +295,9 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         renew_at: subject
             .facts()
             .and_then(|facts| renew_at(facts, subject.window(), policy)),
-        replaces: replaces(&subject),
+        replaces: replaces(&subject).filter(|_| verdict == Verdict::Issue).map(Box::new),
         notes: notes(&subject, pending),
-        pending: pending.cloned(),
+        pending: pending.cloned().map(Box::new),
         routes: Vec::new(),
         certificate,
     };

@@ -213,7 +213,7 @@ impl CertificateRow {
             Some(Outcome::Issued { not_after, issuer }) => (Some(*not_after), Some(issuer.clone()), Some(1.0)),
             _ => (
                 facts.map(|facts| facts.not_after),
-                facts.map(|facts| facts.issuer.clone()),
+                facts.map(|facts| facts.issuer.to_string()),
                 facts.and_then(|facts| share_left(facts, now)),
             ),
         };

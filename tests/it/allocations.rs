@@ -3,7 +3,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
-use kube_lego_once::decide::inspection::Inspection;
+use kube_lego_once::decide::inspection::{Inspection, MARKER};
 use kube_lego_once::decide::name::SecretRef;
 use kube_lego_once::decide::observed::{Ingress, Observed, Read, Secret};
 use kube_lego_once::decide::plan::plan;
@@ -51,7 +51,8 @@ fn ingress(policy: &Policy, number: usize) -> Ingress {
     ingress
 }
 
-/// A Secret as the API server has it, inspected once; the others differ in the name.
+/// A Secret as the API server has it, inspected once; the others differ in the name, and share the texts that
+/// [`Texts`](kube_lego_once::decide::observed::Texts) would share.
 fn secret(now: Timestamp) -> Secret {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(["h.example.com".to_owned()]).expect("a name");
@@ -71,6 +72,8 @@ fn secret(now: Timestamp) -> Secret {
         ),
         ..core::Secret::default()
     };
+    let marker = json!({"directory": "https://ca.example/directory", "account": "https://ca.example/account/123456"});
+    object.metadata.annotations = Some([(MARKER.to_owned(), marker.to_string())].into());
     object.metadata.uid = Some("00000000-0000-0000-0000-000000000000".into());
     object.metadata.resource_version = Some("1234567".into());
     Secret::from(object)

@@ -101,11 +101,11 @@ impl ClusterError {
     }
 
     /// The same as the outcome of a read.
-    pub fn unread(&self) -> Unread {
-        Unread {
+    pub fn unread(&self) -> Box<Unread> {
+        Box::new(Unread {
             why: self.to_string(),
             hint: self.hint(),
-        }
+        })
     }
 
     /// 403 by an authorizer: RBAC does not grant it. A quota's or a webhook's 403 is not this one.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::decide::inspection::{MARKER, Marker};
 use crate::decide::ledger::PrivateKeyPem;
 use crate::decide::name::{MANAGED_BY, SecretRef};
-use crate::decide::observed::{Read, Secret, SecretVersion};
+use crate::decide::observed::{Read, Secret, SecretVersion, Texts};
 
 use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER};
@@ -148,12 +148,21 @@ impl Cluster {
         secrets: impl IntoIterator<Item = SecretRef>,
     ) -> BTreeMap<SecretRef, Read<Arc<Secret>>> {
         let secrets: BTreeSet<SecretRef> = secrets.into_iter().collect();
+        let mut texts = Texts::default();
         futures::stream::iter(secrets)
             .map(|secret| async move {
                 let read = self.read_secret(&secret).await;
                 (secret, read)
             })
             .buffer_unordered(CONCURRENT_READS)
+            .map(|(secret, mut read)| {
+                if let Read::Found(found) = &mut read
+                    && let Some(found) = Arc::get_mut(found)
+                {
+                    texts.share(found);
+                }
+                (secret, read)
+            })
             .collect()
             .await
     }

@@ -5,7 +5,7 @@ use super::reason::Reason;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::inspection::Inspection;
 use crate::decide::name::{DnsName, DnsNameProblem};
-use crate::decide::observed::{CERT_MANAGER, Read, Unread};
+use crate::decide::observed::{CERT_MANAGER, Read};
 use crate::decide::policy::TLS_ACME;
 use crate::decide::route::controller;
 
@@ -148,9 +148,12 @@ fn invalid_secret_name(subject: &Subject<'_>) -> Answer {
 
 fn unknown(subject: &Subject<'_>) -> Answer {
     match subject.secret {
-        Read::Unknown(Unread { why, hint: None }) => Answer::Yes(format!("the Secret could not be read: {why}")),
-        Read::Unknown(Unread { why, hint: Some(hint) }) => {
-            Answer::Yes(format!("the Secret could not be read: {why}; hint: {hint}"))
+        Read::Unknown(unread) => {
+            let hint = unread.hint.as_ref().map(|hint| format!("; hint: {hint}"));
+            Answer::Yes(format!(
+                "the Secret could not be read: {unread}{}",
+                hint.unwrap_or_default()
+            ))
         }
         Read::Found(_) | Read::Absent => Answer::no("the API server answered"),
     }
@@ -176,7 +179,7 @@ fn wrong_secret_type(subject: &Subject<'_>) -> Answer {
     let Some(secret) = subject.found() else {
         return NO_SECRET;
     };
-    let type_ = &secret.version.type_;
+    let type_ = &*secret.version.type_;
     if type_ == "kubernetes.io/tls" {
         return Answer::no("the Secret has type `kubernetes.io/tls`");
     }
@@ -188,8 +191,8 @@ fn wrong_secret_type(subject: &Subject<'_>) -> Answer {
 fn managed_elsewhere(subject: &Subject<'_>) -> Answer {
     if let Some((ingress, annotation)) = &subject.certificate.cert_manager {
         return Answer::Yes(format!(
-            "cert-manager looks after it: ingress `{ingress}` has the annotation `{annotation}`; remove that or `{}`",
-            subject.policy.annotation
+            "cert-manager looks after it: ingress `{}` has the annotation `{annotation}`; remove that or `{}`",
+            ingress.name, subject.policy.annotation
         ));
     }
     match subject.found().and_then(|secret| secret.cert_manager.as_ref()) {

@@ -25,7 +25,7 @@ pub struct Certificate {
     /// Hosts that belong to another namespace, and the Ingress that owns them there (I6).
     pub claimed: BTreeMap<DnsName, IngressRef>,
     /// The Ingress by which cert-manager manages the same Secret, and the annotation that says so.
-    pub cert_manager: Option<(IngressRef, &'static str)>,
+    pub cert_manager: Option<(Arc<Ingress>, &'static str)>,
 }
 
 /// What one annotated Ingress asks of a Secret.
@@ -69,7 +69,7 @@ impl Certificate {
         }
     }
 
-    pub(super) fn note_cert_manager(&mut self, ingress: &Ingress) {
+    pub(super) fn note_cert_manager(&mut self, ingress: &Arc<Ingress>) {
         let annotation = ISSUER_ANNOTATIONS.iter().copied().find(|annotation| {
             ingress
                 .annotations
@@ -77,7 +77,8 @@ impl Certificate {
                 .is_some_and(|value| !value.is_empty())
         });
         if let Some(annotation) = annotation {
-            self.cert_manager.get_or_insert((ingress.name.clone(), annotation));
+            self.cert_manager
+                .get_or_insert_with(|| (Arc::clone(ingress), annotation));
         }
     }
 }

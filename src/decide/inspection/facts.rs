@@ -1,6 +1,7 @@
 //! What is known of a Secret's certificate and key, as values.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,7 +43,7 @@ pub struct CertificateFacts {
     /// The earliest end of validity among the other certificates of the chain.
     pub chain_not_after: Option<Timestamp>,
     /// The issuer's name.
-    pub issuer: String,
+    pub issuer: Arc<str>,
     /// Whether the stored key belongs to the certificate.
     pub key: KeyMatch,
     /// The servers that cannot load the two files, where others can.

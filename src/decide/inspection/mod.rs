@@ -49,7 +49,7 @@ mod tests {
         let facts = facts(inspect(chain.as_bytes(), key.as_bytes()));
         assert_eq!(facts.names, ["a.example", "b.example"]);
         assert_eq!((facts.not_before, facts.not_after), (now() - days(1), now() + days(89)));
-        assert_eq!(facts.issuer, "Test CA");
+        assert_eq!(&*facts.issuer, "Test CA");
         assert_eq!(facts.key, KeyMatch::Matches);
         assert!(facts.id.is_some());
     }

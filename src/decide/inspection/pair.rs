@@ -139,7 +139,7 @@ fn facts(pair: &Pair) -> Result<CertificateFacts, String> {
         not_before: timestamp(leaf.validity().not_before),
         not_after: timestamp(leaf.validity().not_after),
         chain_not_after: chain_not_after(&pair.chain[1..]),
-        issuer: issuer_name(&leaf),
+        issuer: issuer_name(&leaf).into(),
         key: pair.key.matches(&leaf),
         refusal: None,
         id: certificate_id(&leaf),

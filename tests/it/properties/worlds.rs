@@ -6,9 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use jiff::{SignedDuration, Timestamp};
-use kube_lego_once::decide::inspection::{
-    CertificateFacts, CertificateId, Inspection, KeyMatch, Marker, inspect,
-};
+use kube_lego_once::decide::inspection::{CertificateFacts, CertificateId, Inspection, KeyMatch, Marker, inspect};
 use kube_lego_once::decide::name::{ClassName, IngressRef, SecretRef};
 use kube_lego_once::decide::observed::{
     CERT_MANAGER, Ingress, IngressClass, Leftover, LeftoverKind, Observed, Read, RenewalWindow, RetiredIngress, Secret,
