@@ -41,6 +41,8 @@ pub mod observe;
 pub mod problem;
 pub mod report;
 
+use std::io::{self, Write};
+
 use jiff::Timestamp;
 
 use adapters::responder::Responder;
@@ -56,23 +58,29 @@ use report::explanation::explanation;
 use report::{ExitStatus, Report};
 
 /// What the program ends with.
-#[derive(Debug)]
 pub struct Ending {
-    /// Data, for stdout.
-    pub text: String,
+    /// Writes the data, for stdout. It is made as it is written, since the text of 100,000 rows is large.
+    pub write: Box<Writer>,
     /// The exit status.
     pub status: ExitStatus,
     /// What went wrong after the last certificate was done, for stderr.
     pub unfinished: Option<anyhow::Error>,
 }
 
+/// Writes a document.
+pub type Writer = dyn FnOnce(&mut dyn Write) -> io::Result<()>;
+
 impl Ending {
-    fn new(text: String, status: ExitStatus) -> Self {
+    fn new(status: ExitStatus, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + 'static) -> Self {
         Self {
-            text,
+            write: Box::new(write),
             status,
             unfinished: None,
         }
+    }
+
+    fn text(text: String) -> Self {
+        Self::new(ExitStatus::Success, move |out| out.write_all(text.as_bytes()))
     }
 }
 
@@ -83,7 +91,7 @@ impl Ending {
 pub async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<Ending> {
     let settings = cli.settings()?;
     match (&settings.action, &settings.source) {
-        (Action::Completions(shell), _) => Ok(Ending::new(cli::completions(*shell), ExitStatus::Success)),
+        (Action::Completions(shell), _) => Ok(Ending::text(cli::completions(*shell))),
         (
             Action::Solve {
                 listen,
@@ -94,14 +102,14 @@ pub async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<Ending> {
         ) => {
             let _responder = Responder::start(*listen, thumbprint, run)?;
             stop.requested().await;
-            Ok(Ending::new(String::new(), ExitStatus::Success))
+            Ok(Ending::text(String::new()))
         }
         (_, Source::Files { paths, recursive }) => {
             let (paths, recursive) = (paths.clone(), *recursive);
             let reading = tokio::task::spawn_blocking(move || adapters::manifests::read(&paths, recursive));
             let manifests = unless_stopped(async { Ok(reading.await??) }, stop).await?;
             let (observed, plan) = decided(observe::of_manifests(manifests), &settings)?;
-            Ok(shown(&observed, &plan, &settings))
+            Ok(shown(observed, plan, &settings))
         }
         (_, Source::Cluster) => {
             let (site, settings) = unless_stopped(Site::open(cli, settings), stop).await?;
@@ -120,37 +128,39 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
                 report.exit_status()
             };
             Ok(Ending {
-                text: print(&report, *output, settings),
-                status,
                 unfinished,
+                ..print(report, status, *output, settings)
             })
         }
         Action::Clean => {
             let report = clean(site, settings, stop).await?;
-            Ok(Ending::new(report.to_clean_text(&settings.style), report.exit_status()))
+            let style = settings.style;
+            Ok(Ending::new(report.exit_status(), move |out| {
+                report.write_clean_text(out, &style)
+            }))
         }
         _ => {
             site.warn_of_authority();
             let (observed, plan) = unless_stopped(look_at(&site, settings), stop).await?;
-            Ok(shown(&observed, &plan, settings))
+            Ok(shown(observed, plan, settings))
         }
     }
 }
 
 /// A plan that nobody applies, as a report or explained.
-fn shown(observed: &Observed, plan: &Plan, settings: &Settings) -> Ending {
-    warn_of(plan);
+fn shown(observed: Observed, plan: Plan, settings: &Settings) -> Ending {
+    warn_of(&plan);
     let Action::DryRun { output, exit_code } = settings.action else {
-        let text = explanation(observed, &settings.policy, plan, &settings.style);
-        return Ending::new(text, ExitStatus::Success);
+        return Ending::text(explanation(&observed, &settings.policy, &plan, &settings.style));
     };
+    drop(observed);
     let report = Report::of_plan(plan, settings.directory_url());
     let status = if exit_code {
         report.finding()
     } else {
         report.exit_status()
     };
-    Ending::new(print(&report, output, settings), status)
+    print(report, status, output, settings)
 }
 
 /// The flow: observe, plan, lock, observe and plan again, apply, report.
@@ -159,7 +169,7 @@ async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Resul
     warn_of(&plan);
     if plan.is_idle() {
         site.warn_of_authority();
-        return Ok((Report::of_plan(&plan, settings.directory_url()), None));
+        return Ok((Report::of_plan(plan, settings.directory_url()), None));
     }
     let context = Context::new(site, settings, stop.clone())?;
     if !plan.issue.is_empty() {
@@ -172,7 +182,7 @@ async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Resul
             let applied = apply::apply(&plan, held, &context).await?;
             tell(&events(&plan, &applied.outcomes, &context.run), &context).await;
             Ok((
-                Report::of_run(&plan, &applied.outcomes, settings.directory_url()),
+                Report::of_run(plan, applied.outcomes, settings.directory_url()),
                 applied.unfinished,
             ))
         })
@@ -196,14 +206,14 @@ async fn clean(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<R
     };
     let plan = unless_stopped(look(&site), stop).await?;
     if plan.is_idle() {
-        return Ok(Report::of_plan(&plan, None));
+        return Ok(Report::of_plan(plan, None));
     }
     let context = Context::new(site, settings, stop.clone())?;
     context
         .under_lease(async |held| {
             let plan = unless_stopped(look(&context.site), stop).await?;
             let applied = apply::apply(&plan, held, &context).await?;
-            Ok(Report::of_run(&plan, &applied.outcomes, None))
+            Ok(Report::of_run(plan, applied.outcomes, None))
         })
         .await
 }
@@ -259,12 +269,13 @@ async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>, stop: 
     }
 }
 
-fn print(report: &Report, format: Format, settings: &Settings) -> String {
-    match format {
-        Format::Table => report.to_text(&settings.style),
-        Format::Wide => report.to_wide_text(&settings.style),
-        Format::Json => report.to_json(),
-        Format::Yaml => report.to_yaml(),
-        Format::Name => report.to_names(),
-    }
+fn print(report: Report, status: ExitStatus, format: Format, settings: &Settings) -> Ending {
+    let style = settings.style;
+    Ending::new(status, move |out| match format {
+        Format::Table => report.write_text(out, &style),
+        Format::Wide => report.write_wide_text(out, &style),
+        Format::Json => report.write_json(out),
+        Format::Yaml => report.write_yaml(out),
+        Format::Name => report.write_names(out),
+    })
 }

@@ -1,6 +1,6 @@
 //! Parses, starts logging and the crypto provider, calls [`kube_lego_once::run`], prints how it ended.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,9 @@ fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
     if let Some(error) = &ending.unfinished {
         say(json, &problem::one_line(error), problem::hint(error));
     }
-    match std::io::stdout().lock().write_all(ending.text.as_bytes()) {
+    // Not `stdout`'s own buffer, which ends with each line.
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match (ending.write)(&mut out).and_then(|()| out.flush()) {
         // Somebody who reads with `head` has seen enough.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             return Err(anyhow::Error::new(error).context("write the report to stdout"));

@@ -171,7 +171,7 @@ async fn order_anew(
 ) -> Result<Obtained, Failure> {
     held.check()?;
     let certificate = &decision.certificate;
-    let hosts: Vec<_> = certificate.hosts.iter().cloned().collect();
+    let hosts = certificate.hosts.clone();
     let replaces = replaced_by_account(decision, account);
     let mut order = account.order(&hosts, context.profile.as_deref(), replaces).await?;
     if let Some(why) = order.replaces_refused() {

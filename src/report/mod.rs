@@ -7,11 +7,15 @@ pub mod explanation;
 mod table;
 pub mod text;
 
+use std::io::Write;
+
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::decide::checks::Reason;
+use crate::decide::desired::Rejected;
 use crate::decide::inspection::CertificateFacts;
+use crate::decide::name::DnsName;
 use crate::decide::observed::Leftover;
 use crate::decide::outcome::{Failure, Outcome, Outcomes};
 use crate::decide::plan::{Decision, Plan, Verdict};
@@ -46,123 +50,161 @@ impl ExitStatus {
 }
 
 /// What is printed at the end of a run, and of a dry run.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+///
+/// Nothing of the plan is copied: there may be 100,000 rows, so each is made when it is written.
+#[derive(Clone, Debug)]
 pub struct Report {
-    pub(super) api_version: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) at: Timestamp,
-    pub(super) directory: Option<String>,
-    pub(super) certificates: Vec<CertificateRow>,
-    pub(super) rejected: Vec<RejectedRow>,
-    pub(super) leftovers: Vec<LeftoverRow>,
-    pub(super) summary: Summary,
-    pub(super) notes: Vec<String>,
-    /// Whether outcomes are in it: a dry run decides and does nothing.
-    #[serde(skip)]
-    pub(super) applied: bool,
+    at: Timestamp,
+    directory: Option<String>,
+    plan: Plan,
+    /// Nothing where nobody applied the plan: a dry run decides and does nothing.
+    outcomes: Option<Outcomes>,
+    summary: Summary,
+}
+
+/// The report as JSON and YAML have it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    at: Timestamp,
+    directory: Option<&'a str>,
+    certificates: Rows<'a>,
+    rejected: Vec<RejectedRow<'a>>,
+    leftovers: Vec<LeftoverRow<'a>>,
+    summary: Summary,
+    notes: &'a [String],
+}
+
+struct Rows<'a>(&'a Report);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.certificates())
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CertificateRow {
-    pub(super) namespace: String,
-    pub(super) secret: String,
-    pub(super) hosts: Vec<String>,
-    pub(super) ingresses: Vec<String>,
-    pub(super) action: &'static str,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-    pub(super) not_after: Option<Timestamp>,
-    pub(super) issuer: Option<String>,
-    pub(super) renew_at: Option<Timestamp>,
-    pub(super) notes: Vec<String>,
-    pub(super) outcome: Option<OutcomeRow>,
+struct CertificateRow<'a> {
+    namespace: &'a str,
+    secret: &'a str,
+    hosts: Vec<&'a str>,
+    ingresses: Vec<&'a str>,
+    action: &'static str,
+    reason: &'static str,
+    message: &'a str,
+    not_after: Option<Timestamp>,
+    issuer: Option<&'a str>,
+    renew_at: Option<Timestamp>,
+    notes: &'a [String],
+    outcome: Option<OutcomeRow<'a>>,
     /// What is left of the lifetime, from 0 to 1.
     #[serde(skip)]
-    pub(super) left: Option<f64>,
+    left: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct OutcomeRow {
-    pub(super) result: &'static str,
-    pub(super) message: Option<String>,
-    pub(super) hint: Option<String>,
+struct OutcomeRow<'a> {
+    result: &'static str,
+    message: Option<String>,
+    hint: Option<&'a str>,
     /// The message in its parts, for people.
     #[serde(skip)]
-    pub(super) failure: Option<Failure>,
+    failure: Option<&'a Failure>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct RejectedRow {
-    pub(super) namespace: String,
-    pub(super) ingress: String,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+struct RejectedRow<'a> {
+    namespace: &'a str,
+    ingress: &'a str,
+    reason: &'static str,
+    message: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct LeftoverRow {
-    pub(super) kind: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) run: String,
+struct LeftoverRow<'a> {
+    kind: String,
+    namespace: &'a str,
+    name: &'a str,
+    run: &'a str,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Summary {
-    pub(super) due: usize,
-    pub(super) issued: usize,
-    pub(super) failed: usize,
-    pub(super) kept: usize,
-    pub(super) refused: usize,
-    pub(super) rejected: usize,
-    pub(super) unknown: usize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Summary {
+    due: usize,
+    issued: usize,
+    failed: usize,
+    kept: usize,
+    refused: usize,
+    rejected: usize,
+    unknown: usize,
 }
 
 impl Report {
     /// The report of a plan that nobody applied.
-    pub fn of_plan(plan: &Plan, directory: Option<&str>) -> Self {
+    pub fn of_plan(plan: Plan, directory: Option<&str>) -> Self {
         Self::build(plan, None, directory)
     }
 
     /// The report of a plan that was applied.
-    pub fn of_run(plan: &Plan, outcomes: &Outcomes, directory: Option<&str>) -> Self {
+    pub fn of_run(plan: Plan, outcomes: Outcomes, directory: Option<&str>) -> Self {
         Self::build(plan, Some(outcomes), directory)
     }
 
-    fn build(plan: &Plan, outcomes: Option<&Outcomes>, directory: Option<&str>) -> Self {
-        let certificates: Vec<_> = plan
-            .decisions()
-            .into_iter()
-            .map(|(verdict, decision)| CertificateRow::new(verdict, decision, plan.at, outcomes))
-            .collect();
-        let count = |action: &str| certificates.iter().filter(|row| row.action == action).count();
-        let issued = certificates.iter().filter(|row| row.result() == Some("issued")).count();
+    fn build(plan: Plan, outcomes: Option<Outcomes>, directory: Option<&str>) -> Self {
+        let issued = outcomes.as_ref().map(|outcomes| {
+            let of = |decision: &&Decision| {
+                matches!(outcomes.get(&decision.certificate.secret), Some(Outcome::Issued { .. }))
+            };
+            plan.issue.iter().filter(of).count()
+        });
+        let due = plan.issue.len();
+        let is_unknown = |decision: &&Decision| decision.reason == Reason::Unknown;
         let summary = Summary {
-            due: count("issue"),
-            issued,
-            failed: if outcomes.is_some() { count("issue") - issued } else { 0 },
-            kept: count("keep"),
-            refused: count("refuse"),
+            due,
+            issued: issued.unwrap_or(0),
+            failed: issued.map_or(0, |issued| due - issued),
+            kept: plan.keep.len(),
+            refused: plan.refuse.len(),
             rejected: plan.rejected.len(),
-            unknown: plan
-                .refuse
-                .iter()
-                .filter(|decision| decision.reason == Reason::Unknown)
-                .count(),
+            unknown: plan.refuse.iter().filter(is_unknown).count(),
         };
         Self {
-            api_version: "kube-lego-once.dev/v1",
-            kind: "Report",
             at: whole_seconds(plan.at),
             directory: directory.map(str::to_owned),
-            certificates,
-            rejected: plan.rejected.iter().map(RejectedRow::from).collect(),
-            leftovers: plan.sweep.iter().map(LeftoverRow::from).collect(),
+            plan,
+            outcomes,
             summary,
-            notes: plan.notes.clone(),
-            applied: outcomes.is_some(),
+        }
+    }
+
+    fn certificates(&self) -> impl Iterator<Item = CertificateRow<'_>> {
+        let decisions = self.plan.decisions().into_iter();
+        decisions
+            .map(|(verdict, decision)| CertificateRow::new(verdict, decision, self.plan.at, self.outcomes.as_ref()))
+    }
+
+    fn rejected(&self) -> impl Iterator<Item = RejectedRow<'_>> {
+        self.plan.rejected.iter().map(RejectedRow::from)
+    }
+
+    fn leftovers(&self) -> impl Iterator<Item = LeftoverRow<'_>> {
+        self.plan.sweep.iter().map(LeftoverRow::from)
+    }
+
+    fn document(&self) -> Document<'_> {
+        Document {
+            api_version: "kube-lego-once.dev/v1",
+            kind: "Report",
+            at: self.at,
+            directory: self.directory.as_deref(),
+            certificates: Rows(self),
+            rejected: self.rejected().collect(),
+            leftovers: self.leftovers().collect(),
+            summary: self.summary,
+            notes: &self.plan.notes,
         }
     }
 
@@ -184,70 +226,78 @@ impl Report {
     }
 
     /// One JSON document.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    ///
+    /// # Errors
+    /// Where `out` takes no more; so it is of all that is written here.
+    pub fn write_json(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, &self.document())?;
+        writeln!(out)
     }
 
     /// The same as YAML.
-    pub fn to_yaml(&self) -> String {
-        serde_yaml_ng::to_string(self).unwrap_or_default()
+    pub fn write_yaml(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        // Its own writer would hide a broken pipe in an error of its own kind.
+        let text = serde_yaml_ng::to_string(&self.document()).map_err(std::io::Error::other)?;
+        out.write_all(text.as_bytes())
     }
 
     /// `secret/NAME -n NAMESPACE` of what is due, a line each. A bare `secret/NAME`, as kubectl prints it, would not say
     /// which one is meant, since a report is about several namespaces: `xargs -L1 kubectl describe` takes these as they are.
-    pub fn to_names(&self) -> String {
-        let due = self.certificates.iter().filter(|row| row.action == "issue");
-        due.map(|row| format!("secret/{} -n {}\n", row.secret, row.namespace))
-            .collect()
+    pub fn write_names(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        for decision in &self.plan.issue {
+            let secret = &decision.certificate.secret;
+            writeln!(out, "secret/{} -n {}", secret.name, secret.namespace)?;
+        }
+        Ok(())
     }
 }
 
-impl CertificateRow {
-    fn new(verdict: Verdict, decision: &Decision, now: Timestamp, outcomes: Option<&Outcomes>) -> Self {
+impl<'a> CertificateRow<'a> {
+    fn new(verdict: Verdict, decision: &'a Decision, now: Timestamp, outcomes: Option<&'a Outcomes>) -> Self {
         let certificate = &decision.certificate;
         let outcome = outcomes
             .filter(|_| verdict == Verdict::Issue)
             .map(|outcomes| outcomes.get(&certificate.secret).unwrap_or(&Outcome::Stopped));
         let facts = decision.facts();
         let (not_after, issuer, left) = match outcome {
-            Some(Outcome::Issued { not_after, issuer }) => (Some(*not_after), Some(issuer.clone()), Some(1.0)),
+            Some(Outcome::Issued { not_after, issuer }) => (Some(*not_after), Some(issuer.as_str()), Some(1.0)),
             _ => (
                 facts.map(|facts| facts.not_after),
-                facts.map(|facts| facts.issuer.to_string()),
+                facts.map(|facts| &*facts.issuer),
                 facts.and_then(|facts| share_left(facts, now)),
             ),
         };
         Self {
-            namespace: certificate.secret.namespace.to_string(),
-            secret: certificate.secret.name.to_string(),
+            namespace: &certificate.secret.namespace,
+            secret: &certificate.secret.name,
             hosts: certificate
                 .hosts
                 .iter()
-                .map(ToString::to_string)
-                .chain(certificate.invalid_hosts.keys().cloned())
+                .map(DnsName::as_str)
+                .chain(certificate.invalid_hosts.keys().map(String::as_str))
                 .collect(),
             ingresses: certificate
                 .contributions
                 .iter()
-                .map(|contribution| contribution.ingress.name.name.to_string())
+                .map(|contribution| contribution.ingress.name.name.as_str())
                 .collect(),
             action: verdict.word(),
             reason: decision.reason.word(),
-            message: decision.message.clone(),
+            message: &decision.message,
             not_after,
             issuer,
             renew_at: decision
                 .renew_at
                 .filter(|_| !matches!(outcome, Some(Outcome::Issued { .. })))
                 .map(whole_seconds),
-            notes: decision.notes.clone(),
+            notes: &decision.notes,
             outcome: outcome.map(OutcomeRow::from),
             left,
         }
     }
 
     /// How the obtaining ended, in a word.
-    pub(super) fn result(&self) -> Option<&'static str> {
+    fn result(&self) -> Option<&'static str> {
         self.outcome.as_ref().map(|outcome| outcome.result)
     }
 }
@@ -264,8 +314,8 @@ fn share_left(facts: &CertificateFacts, now: Timestamp) -> Option<f64> {
     (whole > 0.0).then(|| (left / whole).clamp(0.0, 1.0))
 }
 
-impl From<&Outcome> for OutcomeRow {
-    fn from(outcome: &Outcome) -> Self {
+impl<'a> From<&'a Outcome> for OutcomeRow<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
         match outcome {
             Outcome::Issued { .. } => Self {
                 result: "issued",
@@ -276,8 +326,8 @@ impl From<&Outcome> for OutcomeRow {
             Outcome::Failed(failure) => Self {
                 result: "failed",
                 message: Some(failure.to_string()),
-                hint: failure.hint.clone(),
-                failure: Some(failure.clone()),
+                hint: failure.hint.as_deref(),
+                failure: Some(failure),
             },
             Outcome::Interrupted => Self {
                 result: "stopped",
@@ -297,24 +347,24 @@ impl From<&Outcome> for OutcomeRow {
     }
 }
 
-impl From<&crate::decide::desired::Rejected> for RejectedRow {
-    fn from(rejected: &crate::decide::desired::Rejected) -> Self {
+impl<'a> From<&'a Rejected> for RejectedRow<'a> {
+    fn from(rejected: &'a Rejected) -> Self {
         Self {
-            namespace: rejected.ingress.namespace.to_string(),
-            ingress: rejected.ingress.name.to_string(),
+            namespace: &rejected.ingress.namespace,
+            ingress: &rejected.ingress.name,
             reason: rejected.reason.word(),
             message: rejected.reason.message(),
         }
     }
 }
 
-impl From<&Leftover> for LeftoverRow {
-    fn from(leftover: &Leftover) -> Self {
+impl<'a> From<&'a Leftover> for LeftoverRow<'a> {
+    fn from(leftover: &'a Leftover) -> Self {
         Self {
             kind: format!("{:?}", leftover.kind),
-            namespace: leftover.namespace.clone(),
-            name: leftover.name.clone(),
-            run: leftover.run.clone(),
+            namespace: &leftover.namespace,
+            name: &leftover.name,
+            run: &leftover.run,
         }
     }
 }

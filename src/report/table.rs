@@ -1,6 +1,6 @@
 //! The report for people: a table as kubectl prints one, sentences below it, and a summary.
 
-use std::fmt::Write as _;
+use std::io::Write;
 
 use jiff::Timestamp;
 
@@ -20,26 +20,27 @@ const LEAST_COLUMNS: usize = 10;
 
 impl Report {
     /// The table, the sentences below it, and a summary.
-    pub fn to_text(&self, style: &Style) -> String {
+    ///
+    /// # Errors
+    /// Where `out` takes no more; so it is of all that is written here.
+    pub fn write_text(&self, out: &mut dyn Write, style: &Style) -> std::io::Result<()> {
         const HEADER: [&str; 7] = ["NAMESPACE", "SECRET", "HOSTS", "EXPIRES", "DUE", "ACTION", "REASON"];
         let cells = |row: &CertificateRow| row.cells(self.at, style).to_vec();
-        self.text(style, &HEADER, style.width, cells)
+        self.write_table(out, style, &HEADER, style.width, cells)
     }
 
     /// What `clean` did: what is gone, and how much of it.
-    pub fn to_clean_text(&self, style: &Style) -> String {
-        let mut text = String::new();
-        self.write_sentences(&mut text, style);
-        text.push_str(&match self.leftovers.len() {
-            0 => "nothing of an earlier run is left\n".to_owned(),
-            1 => "1 object removed\n".to_owned(),
-            count => format!("{count} objects removed\n"),
-        });
-        text
+    pub fn write_clean_text(&self, out: &mut dyn Write, style: &Style) -> std::io::Result<()> {
+        self.write_sentences(out, style)?;
+        match self.plan.sweep.len() {
+            0 => writeln!(out, "nothing of an earlier run is left"),
+            1 => writeln!(out, "1 object removed"),
+            count => writeln!(out, "{count} objects removed"),
+        }
     }
 
     /// The table with all hosts, Ingresses and issuers, as wide as it needs to be.
-    pub fn to_wide_text(&self, style: &Style) -> String {
+    pub fn write_wide_text(&self, out: &mut dyn Write, style: &Style) -> std::io::Result<()> {
         const HEADER: [&str; 10] = [
             "NAMESPACE",
             "SECRET",
@@ -52,61 +53,57 @@ impl Report {
             "INGRESSES",
             "ISSUER",
         ];
-        self.text(style, &HEADER, None, |row| row.wide_cells(self.at, style))
+        self.write_table(out, style, &HEADER, None, |row| row.wide_cells(self.at, style))
     }
 
-    fn text(
+    fn write_table(
         &self,
+        out: &mut dyn Write,
         style: &Style,
         header: &[&str],
         width: Option<usize>,
         cells: impl Fn(&CertificateRow) -> Vec<Cell>,
-    ) -> String {
-        let mut text = String::new();
-        if !self.certificates.is_empty() {
-            let mut rows = vec![header.iter().map(|word| Cell::from(*word)).collect()];
-            rows.extend(self.certificates.iter().map(cells));
-            text.push_str(&columns(&rows, width, style));
-            text.push('\n');
+    ) -> std::io::Result<()> {
+        let header: Vec<Cell> = header.iter().map(|word| Cell::from(*word)).collect();
+        // The rows are made twice, to learn how wide they are and to write them: less than keeping them costs.
+        let rows = || std::iter::once(header.clone()).chain(self.certificates().map(|row| cells(&row)));
+        if rows().nth(1).is_some() {
+            let widths = widths(rows(), width);
+            for row in rows() {
+                write_row(out, &row, &widths, style)?;
+            }
+            writeln!(out)?;
         }
-        self.write_sentences(&mut text, style);
-        text.push_str(&self.summary_line());
-        text
+        self.write_sentences(out, style)?;
+        out.write_all(self.summary_line().as_bytes())
     }
 
     /// What matters most comes last: after ten thousand lines that is what a terminal still shows.
-    fn write_sentences(&self, text: &mut String, style: &Style) {
-        for row in &self.certificates {
-            for note in &row.notes {
-                text.push_str(&style.wrapped("", &plain(&format!("note {}: {note}", row.place())), 2));
+    fn write_sentences(&self, out: &mut dyn Write, style: &Style) -> std::io::Result<()> {
+        for row in self.certificates() {
+            for note in row.notes {
+                let note = style.wrapped("", &plain(&format!("note {}: {note}", row.place())), 2);
+                out.write_all(note.as_bytes())?;
             }
         }
-        for row in &self.leftovers {
-            let verb = if self.applied { "removed" } else { "leftover" };
-            let _ = writeln!(
-                text,
+        for row in self.leftovers() {
+            let verb = if self.outcomes.is_some() { "removed" } else { "leftover" };
+            writeln!(
+                out,
                 "{verb} {} {}/{} of run {}",
                 row.kind, row.namespace, row.name, row.run
-            );
+            )?;
         }
-        for row in &self.rejected {
+        for row in self.rejected() {
             let place = format!("ingress {}/{}", row.namespace, row.ingress);
-            sentence(
-                text,
-                style,
-                "rejected",
-                &format!("{place} {}: {}", row.reason, row.message),
-            );
+            let rest = format!("{place} {}: {}", row.reason, row.message);
+            write_sentence(out, style, "rejected", &rest)?;
         }
-        for row in self.certificates.iter().filter(|row| row.action == "refuse") {
-            sentence(
-                text,
-                style,
-                "refused",
-                &format!("{} {}: {}", row.place(), row.reason, row.message),
-            );
+        for row in self.certificates().filter(|row| row.action == "refuse") {
+            let rest = format!("{} {}: {}", row.place(), row.reason, row.message);
+            write_sentence(out, style, "refused", &rest)?;
         }
-        for row in &self.certificates {
+        for row in self.certificates() {
             let Some(OutcomeRow {
                 result: result @ ("failed" | "stopped"),
                 message,
@@ -118,20 +115,21 @@ impl Report {
             };
             match failure {
                 Some(Failure { message, causes, .. }) if causes.len() > 1 => {
-                    sentence(text, style, result, &format!("{}: {message}:", row.place()));
+                    write_sentence(out, style, result, &format!("{}: {message}:", row.place()))?;
                     for cause in causes {
-                        text.push_str(&style.wrapped("  ", &plain(cause), 4));
+                        out.write_all(style.wrapped("  ", &plain(cause), 4).as_bytes())?;
                     }
                 }
                 _ => {
                     let message = message.as_deref().unwrap_or("the run ended before its turn");
-                    sentence(text, style, result, &format!("{}: {message}", row.place()));
+                    write_sentence(out, style, result, &format!("{}: {message}", row.place()))?;
                 }
             }
             if let Some(hint) = hint {
-                text.push_str(&style.wrapped("  hint: ", &plain(hint), 8));
+                out.write_all(style.wrapped("  hint: ", &plain(hint), 8).as_bytes())?;
             }
         }
+        Ok(())
     }
 
     fn summary_line(&self) -> String {
@@ -144,7 +142,7 @@ impl Report {
             rejected,
             ..
         } = self.summary;
-        let mut parts = if self.applied {
+        let mut parts = if self.outcomes.is_some() {
             vec![format!("{issued} issued"), format!("{failed} failed")]
         } else {
             vec![format!("{due} due")]
@@ -154,21 +152,20 @@ impl Report {
         if rejected > 0 {
             parts.push(format!("{rejected} rejected"));
         }
-        let count = self.certificates.len();
+        let count = due + kept + refused;
         let noun = if count == 1 { "certificate" } else { "certificates" };
         format!("{count} {noun}: {}\n", parts.join(", "))
     }
 }
 
 /// Adds a sentence that begins with what has gone wrong.
-fn sentence(text: &mut String, style: &Style, word: &str, rest: &str) {
+fn write_sentence(out: &mut dyn Write, style: &Style, word: &str, rest: &str) -> std::io::Result<()> {
     let lines = style.wrapped(&format!("{word} "), &plain(rest), 2);
     let (word, rest) = lines.split_at(word.len());
-    text.push_str(&style.paint(Color::Red, word));
-    text.push_str(rest);
+    write!(out, "{}{rest}", style.paint(Color::Red, word))
 }
 
-impl CertificateRow {
+impl CertificateRow<'_> {
     fn place(&self) -> String {
         format!("{}/{}", self.namespace, self.secret)
     }
@@ -176,7 +173,7 @@ impl CertificateRow {
     fn cells(&self, now: Timestamp, style: &Style) -> [Cell; 7] {
         let hosts = match self.hosts.as_slice() {
             [] => "-".into(),
-            [only] => only.clone(),
+            [only] => (*only).to_owned(),
             [first, rest @ ..] => format!("{first} +{}", rest.len()),
         };
         let done = self.result().unwrap_or(self.action);
@@ -186,8 +183,8 @@ impl CertificateRow {
             _ => Color::Yellow,
         };
         [
-            Cell::from(&*self.namespace),
-            Cell::from(&*self.secret),
+            Cell::from(self.namespace),
+            Cell::from(self.secret),
             Cell::from(&*hosts),
             Cell::from(&*self.expires(now, style)),
             Cell::from(&*self.due(now)),
@@ -205,7 +202,7 @@ impl CertificateRow {
         let not_after = self.not_after.map(|time| time.to_string());
         cells.push(Cell::from(not_after.as_deref().unwrap_or("-")));
         cells.push(Cell::from(&*self.ingresses.join(",")));
-        cells.push(Cell::from(self.issuer.as_deref().unwrap_or("-")));
+        cells.push(Cell::from(self.issuer.unwrap_or("-")));
         cells
     }
 
@@ -256,34 +253,29 @@ impl From<&str> for Cell {
 }
 
 /// Aligns cells as kubectl does: three spaces between columns, none after the last.
-fn columns(rows: &[Vec<Cell>], available: Option<usize>, style: &Style) -> String {
-    let widths = widths(rows, available);
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let shown = shortened(&cell.text, *width);
-            let blanks = width - shown.chars().count();
-            match cell.color {
-                Some(color) => line.push_str(&style.paint(color, &shown)),
-                None => line.push_str(&shown),
-            }
-            if at + 1 < row.len() {
-                line.push_str(&" ".repeat(blanks));
-                line.push_str(GAP);
-            }
+fn write_row(out: &mut dyn Write, row: &[Cell], widths: &[usize], style: &Style) -> std::io::Result<()> {
+    let mut line = String::new();
+    for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+        let shown = shortened(&cell.text, *width);
+        let blanks = width - shown.chars().count();
+        match cell.color {
+            Some(color) => line.push_str(&style.paint(color, &shown)),
+            None => line.push_str(&shown),
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        if at + 1 < row.len() {
+            line.push_str(&" ".repeat(blanks));
+            line.push_str(GAP);
+        }
     }
-    text
+    writeln!(out, "{}", line.trim_end())
 }
 
 /// What each column needs. On a terminal that is too narrow the widest of the flexible ones give way.
-fn widths(rows: &[Vec<Cell>], available: Option<usize>) -> Vec<usize> {
-    let mut widths: Vec<usize> = rows.first().map(|header| vec![0; header.len()]).unwrap_or_default();
+fn widths(rows: impl Iterator<Item = Vec<Cell>>, available: Option<usize>) -> Vec<usize> {
+    let mut widths: Vec<usize> = Vec::new();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        widths.resize(row.len(), 0);
+        for (width, cell) in widths.iter_mut().zip(&row) {
             *width = (*width).max(cell.text.chars().count());
         }
     }

@@ -32,3 +32,4 @@ mod shipped;
 mod suggestions;
 mod tidy;
 mod upgrade;
+mod written;

@@ -16,6 +16,8 @@ use kube_lego_once::problem;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::written::written;
+
 /// The private CA that is asked where a case names none.
 const DIRECTORY: &str = "https://ca.example/dir";
 /// The time at which every case looks.
@@ -113,7 +115,7 @@ fn dry_run(file: &Path, flags: &str) -> Result<Value, String> {
         .expect("a runtime");
     let (_stopper, stop) = Stop::pair();
     match runtime.block_on(kube_lego_once::run(&cli, &stop)) {
-        Ok(ending) => Ok(serde_json::from_str(&ending.text).expect("JSON")),
+        Ok(ending) => Ok(serde_json::from_str(&written(|out| (ending.write)(out))).expect("JSON")),
         Err(error) => Err(match problem::hint(&error) {
             Some(hint) => format!("{} (hint: {hint})", problem::one_line(&error)),
             None => problem::one_line(&error),

@@ -18,6 +18,8 @@ use kube_lego_once::report::Report;
 use kube_lego_once::report::text::Style;
 use serde_json::{Value, json};
 
+use crate::written::written;
+
 const SCHEMA: &str = include_str!("../../src/report/report.schema.json");
 const REFERENCE: &str = include_str!("../../docs/reference.md");
 
@@ -114,11 +116,11 @@ fn of_run() -> Report {
         (secret("new-tls"), failed),
         (secret("stopped-tls"), Outcome::Stopped),
     ]);
-    Report::of_run(&planned(), &outcomes, Some("https://ca.example/dir"))
+    Report::of_run(planned(), outcomes, Some("https://ca.example/dir"))
 }
 
 fn parsed(report: &Report) -> Value {
-    serde_json::from_str(&report.to_json()).expect("JSON")
+    serde_json::from_str(&written(|out| report.write_json(out))).expect("JSON")
 }
 
 #[test]
@@ -128,9 +130,9 @@ fn reports_keep_to_their_schema_and_the_schema_knows_every_word() {
     let options = jsonschema::options().should_validate_formats(true);
     let validator = options.build(&schema).expect("a schema");
     let reports = [
-        Report::of_plan(&planned(), None),
+        Report::of_plan(planned(), None),
         of_run(),
-        Report::of_plan(&plan(&Observed::at(Timestamp::now()), &Policy::default()), None),
+        Report::of_plan(plan(&Observed::at(Timestamp::now()), &Policy::default()), None),
     ];
     for report in &reports {
         let report = parsed(report);
@@ -140,7 +142,7 @@ fn reports_keep_to_their_schema_and_the_schema_knows_every_word() {
         more["summary"]["more"] = json!(1);
         assert!(!validator.is_valid(&more), "no field is unknown to the schema");
     }
-    let yaml: Value = serde_yaml_ng::from_str(&reports[1].to_yaml()).expect("YAML");
+    let yaml: Value = serde_yaml_ng::from_str(&written(|out| reports[1].write_yaml(out))).expect("YAML");
     assert_eq!(yaml, parsed(&reports[1]), "YAML is the same document");
 
     let words = |place: &str| -> BTreeSet<String> {
@@ -209,11 +211,11 @@ fn the_documented_recipes_answer() {
     for ((options, program), expected) in recipes.iter().zip(expected) {
         // What ends soon is asked of a plan, all others of a run.
         let report = if program.contains("notAfter") {
-            Report::of_plan(&planned(), None)
+            Report::of_plan(planned(), None)
         } else {
             of_run()
         };
-        let answer = jq(options, program, &report.to_json());
+        let answer = jq(options, program, &written(|out| report.write_json(out)));
         assert!(answer.starts_with(expected), "jq {options} '{program}':\n{answer}");
     }
 }
@@ -250,7 +252,7 @@ fn ten_thousand_certificates_are_one_look() {
         width: Some(80),
     };
     let began = Instant::now();
-    let text = Report::of_plan(&plan, None).to_text(&style);
+    let text = written(|out| Report::of_plan(plan, None).write_text(out, &style));
     let took = began.elapsed();
     println!("10,000 rows in {took:?}");
     assert_eq!(text.lines().count(), 10_003);

@@ -12,6 +12,13 @@ const TERMINAL: Style = Style {
     width: Some(80),
 };
 
+/// What a report writes, as text.
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut text = Vec::new();
+    write(&mut text).expect("memory takes all");
+    String::from_utf8(text).expect("UTF-8")
+}
+
 /// One that is kept, one that is due, one that is refused, and an Ingress that is rejected.
 fn four() -> Observed {
     let hosts = ["shop.a-rather-long-name-of-a-customer.example", "www.example"];
@@ -32,10 +39,10 @@ fn four() -> Observed {
 fn report(outcome: Option<Outcome>) -> Report {
     let plan = plan(&four(), &Policy::default());
     let Some(outcome) = outcome else {
-        return Report::of_plan(&plan, None);
+        return Report::of_plan(plan, None);
     };
     let outcomes = Outcomes::from([(SecretRef::new("web", "b-tls"), outcome)]);
-    Report::of_run(&plan, &outcomes, None)
+    Report::of_run(plan, outcomes, None)
 }
 
 #[test]
@@ -50,7 +57,7 @@ rejected ingress web/d NoTls: has no `spec.tls`: add an entry with `hosts` and `
 refused web/c-tls WildcardHost: host `*.c.example` is a wildcard, which HTTP-01 cannot prove: list the names, or use a client that speaks DNS-01
 3 certificates: 1 due, 1 valid, 1 refused, 1 rejected
 ";
-    assert_eq!(report(None).to_text(&Style::default()), expected);
+    assert_eq!(written(|out| report(None).write_text(out, &Style::default())), expected);
 }
 
 #[test]
@@ -73,8 +80,8 @@ fn clean_says_what_is_gone() {
         let mut observed = observed(vec![], Read::Absent);
         observed.leftovers = names.iter().map(|name| leftover(name)).collect();
         let plan = plan(&observed, &Policy::default()).only_sweep();
-        let report = Report::of_run(&plan, &Outcomes::new(), None);
-        assert_eq!(report.to_clean_text(&Style::default()), expected);
+        let report = Report::of_run(plan, Outcomes::new(), None);
+        assert_eq!(written(|out| report.write_clean_text(out, &Style::default())), expected);
     }
 }
 
@@ -86,7 +93,7 @@ fn what_many_hosts_failed_of_is_a_line_for_each() {
             causes,
             ..Failure::new("no order was made", None)
         };
-        report(Some(Outcome::Failed(failed))).to_text(&Style::default())
+        written(|out| report(Some(Outcome::Failed(failed))).write_text(out, &Style::default()))
     };
     for (causes, expected) in [
         (
@@ -109,7 +116,7 @@ fn a_terminal_gets_bars_and_lines_that_fit() {
         color: false,
         ..TERMINAL
     };
-    let text = report(Some(failed)).to_text(&plain);
+    let text = written(|out| report(Some(failed)).write_text(out, &plain));
     let expected = "\
 NAMESPACE   SECRET   HOSTS               EXPIRES     DUE   ACTION   REASON
 web         a-tls    shop.a-rather… +1   ▰▰▰▰▱ 60d   30d   keep     Valid
@@ -134,13 +141,13 @@ fn colour_changes_nothing_but_the_colour() {
         color: false,
         ..TERMINAL
     };
-    let mut text = report(None).to_text(&TERMINAL);
+    let mut text = written(|out| report(None).write_text(out, &TERMINAL));
     assert!(text.contains("\x1b[33missue\x1b[39m    Missing"), "{text:?}");
     assert!(text.contains("\x1b[31mrefused\x1b[39m web/c-tls"), "{text:?}");
     for code in [31, 32, 33, 39] {
         text = text.replace(&format!("\x1b[{code}m"), "");
     }
-    assert_eq!(text, report(None).to_text(&plain));
+    assert_eq!(text, written(|out| report(None).write_text(out, &plain)));
 }
 
 #[test]
@@ -149,7 +156,7 @@ fn wide_has_all_hosts_however_narrow_the_terminal() {
         not_after: now() + days(90),
         issuer: "CN=Test".into(),
     };
-    let text = report(Some(issued)).to_wide_text(&TERMINAL);
+    let text = written(|out| report(Some(issued)).write_wide_text(out, &TERMINAL));
     assert!(
         text.contains("shop.a-rather-long-name-of-a-customer.example,www.example"),
         "{text}"
@@ -167,11 +174,11 @@ fn a_certificate_without_a_well_defined_end_is_kept_and_printed() {
     let mut observed = observed(ingresses, Read::Found(secret(&pair, None)));
     for at in [now(), now() + days(365_000)] {
         observed.now = at;
-        let report = Report::of_plan(&plan(&observed, &Policy::default()), None);
-        let text = report.to_wide_text(&Style::default());
+        let report = Report::of_plan(plan(&observed, &Policy::default()), None);
+        let text = written(|out| report.write_wide_text(out, &Style::default()));
         assert!(text.contains("keep     Valid    9999-12-30T22:00:00Z"), "{text}");
         assert!(text.contains("d   keep"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
+        let json: serde_json::Value = serde_json::from_str(&written(|out| report.write_json(out))).expect("JSON");
         let row = &json["certificates"][0];
         assert_eq!(row["notAfter"], "9999-12-30T22:00:00Z");
         assert!(row["renewAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{row}");
@@ -180,7 +187,7 @@ fn a_certificate_without_a_well_defined_end_is_kept_and_printed() {
 
 #[test]
 fn names_are_what_kubectl_takes() {
-    assert_eq!(report(None).to_names(), "secret/b-tls -n web\n");
+    assert_eq!(written(|out| report(None).write_names(out)), "secret/b-tls -n web\n");
 }
 
 #[test]

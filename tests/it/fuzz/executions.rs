@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use super::corpus::kind;
 use super::target::Input;
+use crate::written::written;
 
 pub(super) fn now() -> Timestamp {
     "2027-01-01T00:00:00Z".parse().expect("a time")
@@ -137,19 +138,20 @@ pub(super) fn decide(observed: &Observed, input: &Input) {
     let wanted = secrets_wanted(observed, &policy);
     assert_eq!(plan.decisions().len(), wanted.len());
     drop(renewal_information_wanted(observed, &policy));
-    let report = Report::of_plan(&plan, directory);
-    let json: Value = serde_json::from_str(&report.to_json()).expect("JSON");
+    let report = Report::of_plan(plan.clone(), directory);
+    let json: Value = serde_json::from_str(&written(|out| report.write_json(out))).expect("JSON");
     assert_eq!(json["certificates"].as_array().map(Vec::len), Some(wanted.len()));
     drop((
-        report.to_yaml(),
-        report.to_names(),
-        report.to_wide_text(&Style::default()),
+        written(|out| report.write_yaml(out)),
+        written(|out| report.write_names(out)),
+        written(|out| report.write_wide_text(out, &Style::default())),
     ));
-    drop(report.to_text(&Style {
+    let terminal = Style {
         bar: true,
         color: true,
         width: Some(80),
-    }));
+    };
+    drop(written(|out| report.write_text(out, &terminal)));
     drop(explanation(observed, &policy, &plan, &Style::default()));
     let home = Home {
         namespace: "kube-lego".into(),

@@ -43,7 +43,7 @@ fn stored(decision: &Decision, directory: &str, issuer: &str, lifetime: SignedDu
     let (chain, key) = signed(&decision.certificate.hosts, issuer, lifetime);
     let before = decision.secret.as_ref();
     let mut annotations = BTreeMap::new();
-    for secret in before {
+    if let Some(secret) = before {
         let claims = secret.cert_manager.iter().map(|_| CERT_MANAGER);
         let all = secret.opt_ins.iter().map(CompactString::as_str).chain(claims);
         annotations.extend(all.map(|name| (name.to_owned(), "true".to_owned())));
