@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use super::digest::{Digest, digest};
 use super::directory::Directory;
@@ -19,7 +20,7 @@ pub const LEDGER_SECRET: &str = "kube-lego-once-ledger";
 /// half must be left, also where it lives for six days.
 const USEFUL_FOR: SignedDuration = SignedDuration::from_hours(48);
 
-/// A private key in PEM (PKCS#8). Its `Debug` shows nothing of it.
+/// A private key in PEM (PKCS#8). Its `Debug` shows nothing of it, and its bytes are zeroed when it goes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PrivateKeyPem(pub String);
@@ -28,6 +29,12 @@ impl PrivateKeyPem {
     /// SHA-256, as [`SecretVersion`](super::observed::SecretVersion) has it of a Secret's key.
     pub fn digest(&self) -> Digest {
         digest(&[self.0.as_bytes()])
+    }
+}
+
+impl Drop for PrivateKeyPem {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

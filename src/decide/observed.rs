@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 use litemap::LiteMap;
+use zeroize::Zeroize as _;
 
 use super::digest::{Digest, digest};
 use super::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
@@ -369,8 +371,8 @@ impl From<core::Secret> for Secret {
         let metadata = object.metadata;
         // No more of them: there may be anything in annotations, even the key, in the copy that `kubectl apply` leaves.
         let mut annotations = metadata.annotations.unwrap_or_default();
-        let data = object.data.unwrap_or_default();
-        let value = |key: &str| data.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
+        let data = Zeroed(object.data.unwrap_or_default());
+        let value = |key: &str| data.0.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
         let (certificate, key) = (value("tls.crt"), value("tls.key"));
         Self {
             version: SecretVersion {
@@ -391,6 +393,15 @@ impl From<core::Secret> for Secret {
                 .collect(),
             inspection: inspect(certificate, key),
         }
+    }
+}
+
+/// A Secret's data, whose bytes are zeroed when it goes.
+struct Zeroed(BTreeMap<String, ByteString>);
+
+impl Drop for Zeroed {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(|bytes| bytes.0.zeroize());
     }
 }
 

@@ -426,23 +426,26 @@ pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
     wanted.chain(pending.map(Pending::secret)).collect()
 }
 
-/// The certificates whose CA may have a suggestion (RFC 9773): ours, of this directory.
+/// The certificates whose CA may have a suggestion (RFC 9773): ours, of this directory. What ends first comes first.
 pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(SecretRef, CertificateId)> {
     let Some(directory) = &policy.directory else {
         return Vec::new();
     };
-    let id = |read: &Read<Arc<Secret>>| {
-        let Read::Found(secret) = read else { return None };
+    let id = |secret: &SecretRef| {
+        let secret = observed.secrets.get(secret)?.found()?;
         let facts = secret.facts()?;
         let ours = secret
             .marker()
             .is_some_and(|marker| marker.directory == directory.url());
-        facts.id.clone().filter(|_| ours && facts.not_after > observed.now)
+        let id = facts.id.as_ref().filter(|_| ours && facts.not_after > observed.now);
+        Some((facts.not_after, id?))
     };
-    observed
-        .secrets
-        .iter()
-        .filter_map(|(secret, read)| Some((secret.clone(), id(read)?)))
+    let secrets = observed.secrets.keys();
+    let mut wanted: Vec<_> = secrets.filter_map(|secret| Some((id(secret)?, secret))).collect();
+    wanted.sort();
+    wanted
+        .into_iter()
+        .map(|((_, id), secret)| (secret.clone(), id.clone()))
         .collect()
 }
 

@@ -1,24 +1,21 @@
 //! Brings together what a plan is made from: from a cluster and its CA, or from files (I1).
 
 pub mod site;
+mod suggestions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::adapters::acme::Authority;
 use crate::adapters::cluster::{Cluster, ClusterError, Scope};
 use crate::adapters::manifests::Manifests;
+use crate::decide::inspection::CertificateId;
 use crate::decide::name::SecretRef;
 use crate::decide::observed::{Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
 use crate::decide::policy::Policy;
 use crate::observe::site::Site;
-
-/// Renewal windows that are asked for at the same time.
-const CONCURRENT_WINDOWS: usize = 8;
 
 /// What dead runs left, and who holds the Lease: all that `clean` needs.
 ///
@@ -44,6 +41,7 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
         cluster,
         home,
         authority,
+        suggestions,
         ..
     } = site;
     let mut observed = leftovers(cluster, home).await?;
@@ -76,8 +74,12 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
     }
     observed.ledger = ledger;
     observed.secrets = cluster.read_secrets(secrets_wanted(&observed, policy)).await;
-    if let Some(Ok(authority)) = authority {
-        observed.renewal_windows = renewal_windows(authority, &observed, policy).await;
+    if let Some(Ok(authority)) = authority
+        && authority.has_renewal_information()
+    {
+        let wanted = renewal_information_wanted(&observed, policy);
+        let ask = async |id: &CertificateId| suggestion(authority, id).await;
+        observed.renewal_windows = suggestions.windows(wanted, ask).await;
     }
     Ok(observed)
 }
@@ -98,29 +100,12 @@ async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Arc<Ingres
     }
 }
 
-/// What the CA suggests (RFC 9773). An error means that the lifetime decides, and is no more than a debug line.
-async fn renewal_windows(
-    authority: &Authority,
-    observed: &Observed,
-    policy: &Policy,
-) -> BTreeMap<SecretRef, RenewalWindow> {
-    if !authority.has_renewal_information() {
-        return BTreeMap::new();
-    }
-    stream::iter(renewal_information_wanted(observed, policy))
-        .map(|(secret, id)| async move {
-            match authority.renewal_window(&id).await {
-                Ok(window) => Some((secret, window)),
-                Err(error) => {
-                    log::debug!("no renewal information for `{secret}`: {error}");
-                    None
-                }
-            }
-        })
-        .buffer_unordered(CONCURRENT_WINDOWS)
-        .filter_map(std::future::ready)
-        .collect()
-        .await
+/// An error means that the lifetime decides, and is no more than a debug line.
+async fn suggestion(authority: &Authority, id: &CertificateId) -> Option<RenewalWindow> {
+    let window = authority.renewal_window(id).await;
+    window
+        .inspect_err(|error| log::debug!("no renewal information for `{id}`: {error}"))
+        .ok()
 }
 
 /// Files are the whole world: what is not in them is not there.

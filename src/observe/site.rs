@@ -9,6 +9,7 @@ use crate::adapters::cluster::{Cluster, ConnectSettings, in_cluster_namespace};
 use crate::cli::{Cli, Inherited, LEAVE_IT, Reach, Settings};
 use crate::decide::cronjob::{CRONJOB, Installation, Kept, keepers_of_variables};
 use crate::decide::directory::ACCOUNT_SECRET;
+use crate::observe::suggestions::Suggestions;
 use crate::problem::{self, Wrong};
 
 /// The home namespace where nothing says another.
@@ -22,6 +23,8 @@ pub struct Site {
     pub home: String,
     /// The CA, as far as it is named. That it cannot be reached matters only where something is due.
     pub authority: Option<Result<Authority, AcmeError>>,
+    /// What the CA suggested so far.
+    pub(super) suggestions: Suggestions,
     /// Why no CronJob's options are among the settings, where it was asked for them.
     pub no_cronjob: Option<Wrong>,
 }
@@ -77,6 +80,7 @@ impl Site {
             cluster,
             home,
             authority,
+            suggestions: Suggestions::default(),
             no_cronjob,
         };
         Ok((site, settings))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::api::ListParams;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::error::{Cause, ClusterError, cause};
 use super::target::{Target, Verb};
@@ -47,7 +48,8 @@ impl Cluster {
         target: &Target,
         request: Built,
     ) -> Result<T, ClusterError> {
-        let text = self.call_text(verb, target, request).await?;
+        // It may be a Secret, with its key.
+        let text = Zeroizing::new(self.call_text(verb, target, request).await?);
         serde_json::from_str(&text).map_err(|error| self.unreadable(verb, target, &error))
     }
 

@@ -98,7 +98,7 @@ impl fmt::Display for Library {
 }
 
 /// A certificate's identifier for renewal information: `base64url(AKI) "." base64url(serial)`, RFC 9773 section 4.1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateId {
     /// The key identifier of the authority key identifier extension.
     pub authority_key_identifier: Vec<u8>,
