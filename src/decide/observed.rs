@@ -2,26 +2,23 @@
 //!
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod secret;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 use litemap::LiteMap;
-use zeroize::Zeroize as _;
 
-use super::digest::{Digest, digest};
-use super::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
+pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
+
 /// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge";
-/// By this annotation cert-manager knows a Secret that it writes; `--adopt` removes it at the store.
-pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 
 /// The outcome of a read: a failure is unknown, never missing (I2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,124 +284,6 @@ fn is_for_challenges(path: &networking::HTTPIngressPath) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What a plan needs to know of a Secret: never its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secret {
-    /// What a later write is conditional on.
-    pub version: SecretVersion,
-    /// Whether it is immutable.
-    pub immutable: bool,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// The name of cert-manager's Certificate that writes it ([`CERT_MANAGER`]), where one does.
-    pub cert_manager: Option<CompactString>,
-    /// The annotations whose value is `true` in any letter case: one of them may let us replace what is in it.
-    pub opt_ins: Vec<CompactString>,
-    /// What its data amounts to.
-    pub inspection: Inspection,
-}
-
-/// Texts that are equal, once: in a cluster there are few types of Secrets, few issuers, and one or two of our markers.
-#[derive(Debug, Default)]
-pub struct Texts(HashSet<Arc<str>>);
-
-impl Texts {
-    /// Makes a Secret's texts the same as those of earlier ones, where they are equal.
-    pub fn share(&mut self, secret: &mut Secret) {
-        self.one(&mut secret.version.type_);
-        secret.version.marker.iter_mut().for_each(|marker| self.one(marker));
-        if let Inspection::Certificate(facts) = &mut secret.inspection {
-            self.one(&mut facts.issuer);
-        }
-    }
-
-    fn one(&mut self, text: &mut Arc<str>) {
-        if let Some(known) = self.0.get(text) {
-            *text = Arc::clone(known);
-        } else {
-            self.0.insert(Arc::clone(text));
-        }
-    }
-}
-
-impl Secret {
-    /// The certificate in it, where a server could serve it.
-    pub fn facts(&self) -> Option<&CertificateFacts> {
-        match &self.inspection {
-            Inspection::Certificate(facts) => Some(facts),
-            Inspection::Empty | Inspection::Unreadable(_) => None,
-        }
-    }
-
-    /// Our marker, where it can be read.
-    pub fn marker(&self) -> Option<Marker> {
-        serde_json::from_str(self.version.marker.as_deref()?).ok()
-    }
-}
-
-/// The part of a Secret on which a decision rests. Where all but `resource_version` is the same, so is the decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretVersion {
-    /// `metadata.resourceVersion`.
-    pub resource_version: CompactString,
-    /// `metadata.uid`: a Secret that was made anew is another one.
-    pub uid: CompactString,
-    /// `type`.
-    pub type_: Arc<str>,
-    /// Our marker, as written.
-    pub marker: Option<Arc<str>>,
-    /// SHA-256 over `tls.crt` and `tls.key`.
-    pub data_digest: Digest,
-    /// SHA-256 over `tls.key`: by it an entry of the ledger is known whose certificate is stored.
-    pub key_digest: Digest,
-}
-
-impl SecretVersion {
-    /// Whether a plan that was made for `self` holds for `other` too: labels and other keys may differ, nothing else.
-    pub fn same_content(&self, other: &Self) -> bool {
-        self.type_ == other.type_ && self.marker == other.marker && self.data_digest == other.data_digest
-    }
-}
-
-impl From<core::Secret> for Secret {
-    fn from(object: core::Secret) -> Self {
-        let metadata = object.metadata;
-        // No more of them: there may be anything in annotations, even the key, in the copy that `kubectl apply` leaves.
-        let mut annotations = metadata.annotations.unwrap_or_default();
-        let data = Zeroed(object.data.unwrap_or_default());
-        let value = |key: &str| data.0.get(key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
-        let (certificate, key) = (value("tls.crt"), value("tls.key"));
-        Self {
-            version: SecretVersion {
-                resource_version: metadata.resource_version.unwrap_or_default().into(),
-                uid: metadata.uid.unwrap_or_default().into(),
-                type_: object.type_.map_or_else(|| "Opaque".into(), Into::into),
-                marker: annotations.remove(MARKER).map(Into::into),
-                data_digest: digest(&[certificate, key]),
-                key_digest: digest(&[key]),
-            },
-            immutable: object.immutable.unwrap_or_default(),
-            deleting: metadata.deletion_timestamp.is_some(),
-            cert_manager: annotations.remove(CERT_MANAGER).map(Into::into),
-            opt_ins: annotations
-                .into_iter()
-                .filter(|(_, value)| value.eq_ignore_ascii_case("true"))
-                .map(|(name, _)| name.into())
-                .collect(),
-            inspection: inspect(certificate, key),
-        }
-    }
-}
-
-/// A Secret's data, whose bytes are zeroed when it goes.
-struct Zeroed(BTreeMap<String, ByteString>);
-
-impl Drop for Zeroed {
-    fn drop(&mut self) {
-        self.0.values_mut().for_each(|bytes| bytes.0.zeroize());
-    }
-}
-
 /// All but the copy of the whole object that `kubectl apply` leaves: most of what would be kept of an Ingress.
 fn own_annotations(annotations: Option<BTreeMap<String, String>>) -> Pairs {
     let mut annotations = annotations.unwrap_or_default();
@@ -490,7 +369,7 @@ mod tests {
             "kubernetes.io/tls-acme": "true",
         });
         let object = json!({"metadata": {"annotations": annotations}});
-        let secret: core::Secret = serde_json::from_value(object.clone()).expect("a Secret");
+        let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_value(object.clone()).expect("a Secret");
         let secret = Secret::from(secret);
         assert!(!format!("{secret:?}").contains("PRIVATE"), "{secret:?}");
         let ingress: networking::Ingress = serde_json::from_value(object).expect("an Ingress");
