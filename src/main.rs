@@ -33,10 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, json: bool) -> anyhow::Result<ExitStatus> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ending = runtime.block_on(async {
         let (stopper, stop) = Stop::pair();
         tokio::spawn(listen_for_signals(stopper));

@@ -27,7 +27,7 @@ pub(super) fn owners<'a>(ingresses: &[&'a Arc<Ingress>]) -> HashMap<&'a str, &'a
     owners
 }
 
-pub(super) fn with_claims(mut certificate: Certificate, owners: &HashMap<&str, &Ingress>) -> Certificate {
+pub(super) fn add_claims(certificate: &mut Certificate, owners: &HashMap<&str, &Ingress>) {
     for host in &certificate.hosts {
         let Some(owner) = owners.get(host.as_str()) else {
             continue;
@@ -36,5 +36,4 @@ pub(super) fn with_claims(mut certificate: Certificate, owners: &HashMap<&str, &
             certificate.claimed.insert(host.clone(), owner.name.clone());
         }
     }
-    certificate
 }

@@ -1,9 +1,9 @@
 //! What an Ingress wants: its annotation opts in, its `spec.tls` names Secrets and hosts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::certificate::Certificate;
+use super::BySecret;
 use super::rejection::{Rejected, Rejection};
 use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::Ingress;
@@ -26,11 +26,7 @@ pub(super) fn opt_in(ingress: &Ingress, annotation: &str) -> OptIn {
     }
 }
 
-pub(super) fn contribute(
-    ingress: &Arc<Ingress>,
-    by_secret: &mut BTreeMap<SecretRef, Certificate>,
-    rejected: &mut Vec<Rejected>,
-) {
+pub(super) fn contribute(ingress: &Arc<Ingress>, by_secret: &mut BySecret, rejected: &mut Vec<Rejected>) {
     let mut reject = |reason| {
         rejected.push(Rejected {
             ingress: ingress.name.clone(),
@@ -56,9 +52,7 @@ pub(super) fn contribute(
             continue;
         }
         let secret = SecretRef::new(ingress.name.namespace.clone(), secret.clone());
-        let certificate = by_secret
-            .entry(secret.clone())
-            .or_insert_with(|| Certificate::of(secret));
+        let certificate = by_secret.get_or_insert(secret);
         let mut hosts = BTreeSet::new();
         for host in &tls.hosts {
             match host.parse::<DnsName>() {
@@ -71,7 +65,7 @@ pub(super) fn contribute(
 }
 
 /// Records an Ingress without the annotation under each certificate whose Secret it names.
-pub(super) fn stand_by(ingress: &Arc<Ingress>, by_secret: &mut BTreeMap<SecretRef, Certificate>) {
+pub(super) fn stand_by(ingress: &Arc<Ingress>, by_secret: &mut BySecret) {
     for tls in &ingress.tls {
         let Some(secret) = &tls.secret_name else { continue };
         let Some(certificate) = by_secret.get_mut(&SecretRef::new(ingress.name.namespace.clone(), secret.clone()))

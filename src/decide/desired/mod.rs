@@ -5,13 +5,13 @@ mod claims;
 mod ingress;
 mod rejection;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use certificate::{Certificate, Contribution, ISSUER_ANNOTATIONS};
 pub use rejection::{Rejected, Rejection};
 
-use claims::{owners, with_claims};
+use claims::{add_claims, owners};
 use ingress::{OptIn, contribute, opt_in, stand_by};
 
 use super::name::{IngressRef, SecretRef};
@@ -28,10 +28,38 @@ pub struct Desired {
     pub near_misses: Vec<(IngressRef, String)>,
 }
 
+/// Certificates, found by their Secret. A map of them would be twice as large as they are.
+#[derive(Default)]
+struct BySecret {
+    certificates: Vec<Certificate>,
+    places: HashMap<SecretRef, usize>,
+}
+
+impl BySecret {
+    fn get_or_insert(&mut self, secret: SecretRef) -> &mut Certificate {
+        let place = *self.places.entry(secret).or_insert_with_key(|secret| {
+            self.certificates.push(Certificate::of(secret.clone()));
+            self.certificates.len() - 1
+        });
+        &mut self.certificates[place]
+    }
+
+    fn get_mut(&mut self, secret: &SecretRef) -> Option<&mut Certificate> {
+        let place = self.places.get(secret)?;
+        self.certificates.get_mut(*place)
+    }
+
+    fn into_sorted(mut self) -> Vec<Certificate> {
+        self.certificates.shrink_to_fit();
+        self.certificates.sort_unstable_by(|a, b| a.secret.cmp(&b.secret));
+        self.certificates
+    }
+}
+
 /// Computes the wanted certificates. `annotation` opts an Ingress in when its value is `true` in any letter case.
 pub fn desired(ingresses: &[Arc<Ingress>], annotation: &str) -> Desired {
     let mut desired = Desired::default();
-    let mut by_secret: BTreeMap<SecretRef, Certificate> = BTreeMap::new();
+    let mut by_secret = BySecret::default();
     let mut sorted: Vec<&Arc<Ingress>> = ingresses.iter().filter(|ingress| !ingress.deleting).collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
 
@@ -48,10 +76,10 @@ pub fn desired(ingresses: &[Arc<Ingress>], annotation: &str) -> Desired {
         }
     }
     let owners = owners(&sorted);
-    desired.certificates = by_secret
-        .into_values()
-        .map(|certificate| with_claims(certificate, &owners))
-        .collect();
+    desired.certificates = by_secret.into_sorted();
+    for certificate in &mut desired.certificates {
+        add_claims(certificate, &owners);
+    }
     desired.rejected.sort();
     desired.rejected.dedup();
     desired

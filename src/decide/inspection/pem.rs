@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use memchr::memmem::{find, rfind};
 
 /// One block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,28 +32,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let is_blank = |byte: &u8| b" \t\r\n".contains(byte);
-    let text: Vec<u8> = text.iter().copied().filter(|byte| !is_blank(byte)).collect();
-    BASE64.decode(text).ok()
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    // The first byte is looked for alone: that is several times faster than comparing windows.
-    let first = *wanted.first()?;
-    let mut from = 0;
-    loop {
-        from += text.get(from..)?.iter().position(|byte| *byte == first)?;
-        if text[from..].starts_with(wanted) {
-            return Some(from);
-        }
-        from += 1;
+    let mut digits = Vec::with_capacity(text.len());
+    for part in text.split(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
+        digits.extend_from_slice(part);
     }
-}
-
-fn find_last(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    (0..=text.len().checked_sub(wanted.len())?)
-        .rev()
-        .find(|at| text[*at..].starts_with(wanted))
+    BASE64.decode(digits).ok()
 }
 
 // Go.
@@ -73,7 +57,7 @@ fn go_block(text: &[u8]) -> Option<(Block, &[u8])> {
     loop {
         let end = from + find(text.get(from..)?, LINE_END)?;
         let trailer = end + LINE_END.len();
-        let begin = find_last(&text[from..end], BEGIN).map(|at| from + at);
+        let begin = rfind(&text[from..end], BEGIN).map(|at| from + at);
         let Some(begin) = begin.filter(|at| *at == from || text[at - 1] == b'\n') else {
             from = trailer;
             continue;
