@@ -6,12 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
-use crate::decide::ledger::Pending;
-use crate::decide::name::SecretRef;
+use crate::decide::ledger::{Entry, EntryKey};
 use crate::decide::outcome::Failure;
 
 /// An entry as it is to be: nothing where it is to go.
-type Change = (SecretRef, Option<Pending>);
+type Change = (EntryKey, Option<Entry>);
 
 /// Who waits until a change is written, and where the answer goes.
 type Waiting = (Change, Option<oneshot::Sender<Result<(), Failure>>>);
@@ -35,13 +34,13 @@ impl LedgerWrites {
         }
     }
 
-    /// Writes an order's entry, and returns once it is there.
+    /// Writes an entry, and returns once it is there.
     ///
     /// # Errors
     /// If it is not, or it is not known.
-    pub async fn write(&self, pending: Pending) -> Result<(), Failure> {
+    pub async fn write(&self, entry: Entry) -> Result<(), Failure> {
         let (sender, written) = oneshot::channel();
-        self.wait((pending.secret(), Some(pending)), Some(sender));
+        self.wait((entry.key(), Some(entry)), Some(sender));
         self.flush().await;
         let lost = |_| Err(Failure::new("the write to the ledger was stopped", None));
         written.await.unwrap_or_else(lost)
@@ -49,8 +48,8 @@ impl LedgerWrites {
 
     /// Lets an entry go with the next write, or with [`LedgerWrites::flush`]. Nothing waits for it: its certificate is stored,
     /// and the next run forgets what this one could not.
-    pub fn remove(&self, secret: &SecretRef) {
-        self.wait((secret.clone(), None), None);
+    pub fn remove(&self, key: EntryKey) {
+        self.wait((key, None), None);
     }
 
     /// Writes what waits. Whoever comes while a write is under way goes with the next one.
@@ -61,7 +60,7 @@ impl LedgerWrites {
             return;
         }
         let (changes, senders): (Vec<Change>, Vec<_>) = batch.into_iter().unzip();
-        let changes: BTreeMap<SecretRef, Option<Pending>> = changes.into_iter().collect();
+        let changes: BTreeMap<EntryKey, Option<Entry>> = changes.into_iter().collect();
         let written = self.cluster.write_ledger(&self.home, &changes).await;
         if let (Err(error), true) = (&written, senders.iter().all(Option::is_none)) {
             log::warn!("remove stored certificates from the ledger; the next run does it: {error}");

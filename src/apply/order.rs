@@ -10,9 +10,11 @@ use tokio::time::Instant;
 use crate::adapters::acme::{Account, AcmeError};
 use crate::adapters::cluster::{ClusterError, Held, LeaseError, StoreError, TlsContent};
 use crate::apply::context::Context;
+use crate::decide::backoff::{Attempt, Attempts, Refused};
 use crate::decide::checks::claims_to_remove;
+use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, CertificateId, verify_issued};
-use crate::decide::ledger::{Pending, PrivateKeyPem};
+use crate::decide::ledger::{Entry, EntryKey, EntryKind, Pending, PrivateKeyPem};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
 
@@ -25,7 +27,29 @@ const ISSUANCE_DEADLINE: Duration = Duration::from_secs(120);
 pub async fn obtain(decision: &Decision, account: &Account, held: &Held, context: &Context) -> Outcome {
     match try_obtain(decision, account, held, context).await {
         Ok(outcome) => outcome,
-        Err(failure) => Outcome::Failed(failure),
+        Err(failure) => {
+            if let Some(refused) = &failure.refused {
+                remember(decision, account, refused, context).await;
+            }
+            Outcome::Failed(failure)
+        }
+    }
+}
+
+/// A run that comes soon must not ask the CA for the same again.
+async fn remember(decision: &Decision, account: &Account, refused: &Refused, context: &Context) {
+    let Certificate { secret, hosts, .. } = &decision.certificate;
+    let attempt = Attempt {
+        secret,
+        hosts,
+        directory: &context.marker(account).directory,
+        account: account.url(),
+    };
+    let attempts = Attempts::after(decision.attempts.as_deref(), &attempt, refused, Timestamp::now());
+    let next = attempts.next;
+    match context.ledger.write(Entry::Attempts(attempts)).await {
+        Ok(()) => log::info!("`{secret}` is not tried again before {next:.0}"),
+        Err(error) => log::warn!("keep in the ledger that `{secret}` is not to be tried before {next:.0}: {error}"),
     }
 }
 
@@ -57,7 +81,11 @@ async fn try_obtain(
         return Err(keep_in_ledger(&pending, &error, context).await);
     }
     // The entry is of no use any more, and harmless: the certificate is stored.
-    context.ledger.remove(secret);
+    let entry = |kind| EntryKey::new(kind, secret.clone());
+    context.ledger.remove(entry(EntryKind::Pending));
+    if decision.attempts.is_some() {
+        context.ledger.remove(entry(EntryKind::Attempts));
+    }
     Ok(Outcome::Issued {
         not_after: facts.not_after,
         issuer: facts.issuer.to_string(),
@@ -200,7 +228,7 @@ async fn order_anew(
     // Whoever has the Lease now may have an entry of its own there.
     held.check()?;
     // From here on the CA counts the certificate: a run that dies must leave enough to fetch it (I7).
-    context.ledger.write(pending.clone()).await?;
+    context.ledger.write(Entry::Pending(pending.clone())).await?;
     held.check()?;
     let chain = order
         .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
@@ -233,7 +261,7 @@ fn certificate_request(key: &KeyPair, names: &[String]) -> Result<Vec<u8>, Failu
 
 /// The certificate is issued and cannot be stored: it stays in the ledger, and the failure says so.
 async fn keep_in_ledger(pending: &Pending, error: &StoreError, context: &Context) -> Failure {
-    let kept = match context.ledger.write(pending.clone()).await {
+    let kept = match context.ledger.write(Entry::Pending(pending.clone())).await {
         Ok(()) => "it is kept in the ledger".to_owned(),
         Err(error) => format!("its order is kept in the ledger, and it could not be added there: {error}"),
     };
@@ -251,6 +279,7 @@ impl From<AcmeError> for Failure {
             message: error.what(),
             causes: error.causes(),
             slows_down: error.asks_for_less(),
+            refused: error.refused().map(Box::new),
             hint: error.hint(),
         }
     }

@@ -103,7 +103,7 @@ async fn forget(plan: &Plan, held: &Held, site: &Site) -> anyhow::Result<()> {
     }
     // Whoever has the Lease now may have an entry of its own there.
     held.check()?;
-    let removals = plan.forget.iter().map(|secret| (secret.clone(), None)).collect();
+    let removals = plan.forget.iter().map(|key| (key.clone(), None)).collect();
     match site.cluster.write_ledger(&site.home, &removals).await {
         Ok(()) => log::debug!("removed {} entries that are of no use from the ledger", removals.len()),
         Err(error) => log::warn!("remove entries that are of no use from the ledger: {error}"),

@@ -20,8 +20,16 @@ use super::arguments::Arguments;
 
 /// What is to be done, by which rules, and how. Which cluster, and how to talk, is for whoever runs it to say.
 const HEADINGS: [&str; 4] = ["Selection", "CA", "Decision", "Challenge"];
-/// What belongs to the place where a program runs, and `--force`, which is for names.
-const OWN: [&str; 6] = ["force", "solver", "image", "advertise_address", "resolver", "probe"];
+/// What belongs to the place where a program runs, and `--force` and `--retry-now`, which are for names.
+const OWN: [&str; 7] = [
+    "force",
+    "retry_now",
+    "solver",
+    "image",
+    "advertise_address",
+    "resolver",
+    "probe",
+];
 /// What goes into a hint wherever the CronJob stands in somebody's way.
 pub const LEAVE_IT: &str = "`--no-cronjob` takes nothing from it";
 

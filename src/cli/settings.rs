@@ -180,6 +180,7 @@ impl RunArgs {
             authority: self.authority.into_settings(inherited)?,
             policy: Policy {
                 force: self.force,
+                retry_now: self.retry_now,
                 profile,
                 ..self.decision.into_policy(directory, selection)
             },
@@ -285,6 +286,7 @@ impl DecisionArgs {
             interval: self.interval,
             selection,
             force: false,
+            retry_now: false,
         }
     }
 }

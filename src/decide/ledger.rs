@@ -1,4 +1,5 @@
-//! What must outlive a run: orders whose key exists, so that a killed run loses no certificate (I7).
+//! What must outlive a run: orders whose key exists, so that a killed run loses no certificate (I7), and what the CA refused,
+//! so that it is not asked again at once.
 //!
 //! The ledger is a Secret of the home namespace with one data key an entry: entries are written and removed by
 //! themselves, and two runs that meet there overwrite nothing of each other.
@@ -9,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
+use super::backoff::Attempts;
 use super::digest::{Digest, digest};
 use super::directory::Directory;
 use super::name::{DnsName, SecretRef};
@@ -80,7 +82,7 @@ impl Pending {
 
     /// Where the certificate goes.
     pub fn secret(&self) -> SecretRef {
-        SecretRef::new(&self.namespace, &self.secret)
+        SecretRef::new(self.namespace.as_str(), self.secret.as_str())
     }
 }
 
@@ -89,6 +91,8 @@ impl Pending {
 pub struct Ledger {
     /// Orders with a key and no stored certificate.
     pub pending: Vec<Pending>,
+    /// What the CA refused.
+    pub attempts: Vec<Attempts>,
     /// Data keys that could not be read as an entry, and why: named, never removed.
     pub unreadable: Vec<(String, String)>,
 }
@@ -115,41 +119,112 @@ impl Ledger {
         })
     }
 
-    /// The data key of a certificate's pending order.
-    ///
-    /// Namespaces hold no `.`, so the first one after the prefix ends the namespace. Both fit into a data key's 253 characters
-    /// for every Secret name that is not itself at the limit; a longer one keeps its tail, and a digest of the whole.
-    pub fn pending_key(secret: &SecretRef) -> String {
-        let key = format!("pending.{}.{}", secret.namespace, secret.name);
-        if key.len() <= 253 {
-            return key;
-        }
-        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("pending.{hex}")
+    /// What the CA refused of a certificate: the same names at the same directory, and the same account where one is known.
+    pub fn attempts_at(
+        &self,
+        secret: &SecretRef,
+        hosts: &[DnsName],
+        directory: &Directory,
+        account: Option<&str>,
+    ) -> Option<&Attempts> {
+        self.attempts.iter().find(|attempts| {
+            attempts.secret() == *secret && attempts.are_for(hosts) && attempts.are_at(directory, account)
+        })
     }
 
     /// Reads the data of the ledger's Secret.
     pub fn from_data<'a>(data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut ledger = Self::default();
         for (key, value) in data {
-            if !key.starts_with("pending.") {
-                continue;
-            }
-            match serde_json::from_slice(value) {
-                Ok(pending) => ledger.pending.push(pending),
+            let read = match key.split_once('.').and_then(|(kind, _)| EntryKind::of(kind)) {
+                Some(EntryKind::Pending) => serde_json::from_slice(value).map(|entry| ledger.pending.push(entry)),
+                Some(EntryKind::Attempts) => serde_json::from_slice(value).map(|entry| ledger.attempts.push(entry)),
+                None => continue,
+            };
+            if let Err(error) = read {
                 // Only where, never serde_json's own words: those quote the text, and the text holds a key.
-                Err(error) => ledger.unreadable.push((
-                    key.to_owned(),
-                    format!(
-                        "it cannot be read as an entry (line {} column {})",
-                        error.line(),
-                        error.column()
-                    ),
-                )),
+                let (line, column) = (error.line(), error.column());
+                let why = format!("it cannot be read as an entry (line {line} column {column})");
+                ledger.unreadable.push((key.to_owned(), why));
             }
         }
         ledger
+    }
+}
+
+/// The kinds of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A [`Pending`] order.
+    Pending,
+    /// Failed [`Attempts`].
+    Attempts,
+}
+
+impl EntryKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Attempts => "attempts",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Attempts]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
+}
+
+/// Which entry: a certificate has one of each kind at most.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryKey {
+    /// The kind.
+    pub kind: EntryKind,
+    /// The certificate.
+    pub secret: SecretRef,
+}
+
+impl EntryKey {
+    /// Puts the two parts together.
+    pub fn new(kind: EntryKind, secret: SecretRef) -> Self {
+        Self { kind, secret }
+    }
+
+    /// The key in the data of the ledger's Secret.
+    ///
+    /// Namespaces hold no `.`, so the first one after the prefix ends the namespace. Both fit into a data key's 253 characters
+    /// for every Secret name that is not itself at the limit; a longer one is a digest of the whole.
+    pub fn data_key(&self) -> String {
+        let kind = self.kind.word();
+        let key = format!("{kind}.{}.{}", self.secret.namespace, self.secret.name);
+        if key.len() <= 253 {
+            return key;
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{kind}.{hex}")
+    }
+}
+
+/// An entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Entry {
+    /// An order under way.
+    Pending(Pending),
+    /// What the CA refused.
+    Attempts(Attempts),
+}
+
+impl Entry {
+    /// Its key.
+    pub fn key(&self) -> EntryKey {
+        let (kind, secret) = match self {
+            Self::Pending(pending) => (EntryKind::Pending, pending.secret()),
+            Self::Attempts(attempts) => (EntryKind::Attempts, attempts.secret()),
+        };
+        EntryKey::new(kind, secret)
     }
 }
 
@@ -175,7 +250,7 @@ mod tests {
     #[test]
     fn an_entry_survives_being_written_and_read() {
         let entry = pending();
-        let key = Ledger::pending_key(&entry.secret());
+        let key = Entry::Pending(entry.clone()).key().data_key();
         let value = serde_json::to_vec(&entry).expect("json");
         let ledger = Ledger::from_data([(key.as_str(), value.as_slice()), ("other", b"x".as_slice())]);
         assert_eq!(ledger.pending, [entry]);
@@ -326,6 +401,6 @@ mod tests {
     #[test]
     fn a_data_key_is_never_too_long() {
         let secret = SecretRef::new("n".repeat(63), "s".repeat(253));
-        assert!(Ledger::pending_key(&secret).len() <= 253);
+        assert!(EntryKey::new(EntryKind::Attempts, secret).data_key().len() <= 253);
     }
 }

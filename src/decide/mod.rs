@@ -1,5 +1,6 @@
 //! Pure: values in, values out. No client, clock, randomness, environment, file, socket or printing in here.
 
+pub mod backoff;
 pub mod checks;
 pub mod cronjob;
 pub mod desired;

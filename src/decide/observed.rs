@@ -91,6 +91,8 @@ pub struct Observed {
     pub classes: Read<Vec<IngressClass>>,
     /// What earlier runs left to be known.
     pub ledger: Read<Ledger>,
+    /// The URL of the account at the policy's directory, where it is known.
+    pub account: Option<String>,
     /// Objects that carry our label.
     pub leftovers: Vec<Leftover>,
     /// Who holds the Lease.
@@ -113,6 +115,7 @@ impl Observed {
             terminating_namespaces: Vec::new(),
             classes: Read::Found(Vec::new()),
             ledger: Read::Absent,
+            account: None,
             leftovers: Vec::new(),
             lease_holder: None,
             renewal_windows: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::backoff::Refused;
 use super::name::SecretRef;
 
 /// How the obtaining of a certificate ended.
@@ -36,6 +37,8 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Whether the CA asked for fewer requests (`rateLimited`, or 503).
     pub slows_down: bool,
+    /// The CA's refusal, where that is what it was: it is remembered, so that the next run does not ask again at once.
+    pub refused: Option<Box<Refused>>,
 }
 
 impl Failure {
@@ -46,6 +49,7 @@ impl Failure {
             causes: Vec::new(),
             hint,
             slows_down: false,
+            refused: None,
         }
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, classes};
+use super::backoff::Attempts;
+use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, WAITS, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
-use super::ledger::{Ledger, Pending};
+use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
 use super::name::{DnsName, IngressRef, SecretRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
@@ -37,8 +38,8 @@ pub struct Plan {
     pub awaited: Option<String>,
     /// The cluster's IngressClasses, where they could be read: challenge Ingresses are shaped by them.
     pub classes: Vec<IngressClass>,
-    /// Certificates whose entries in the ledger are of no use any more; there are keys in them.
-    pub forget: Vec<SecretRef>,
+    /// Entries in the ledger that are of no use any more; there may be keys in them.
+    pub forget: Vec<EntryKey>,
     /// Why the ledger is not known: a new order's entry might overwrite the key of an earlier one.
     pub ledger_unread: Option<Unread>,
     /// Selected names that nothing answers to.
@@ -58,12 +59,14 @@ pub struct Decision {
     pub message: String,
     /// The Secret as it was inspected: a store is conditional on it.
     pub secret: Option<Arc<Secret>>,
-    /// When it falls due, where that is known.
+    /// When it falls due, where that is known; of what waits, when it is tried again.
     pub renew_at: Option<Timestamp>,
     /// The certificate that a new one replaces (RFC 9773 section 5); nothing unless one is obtained.
     pub replaces: Option<Box<CertificateId>>,
     /// The order of a run that could not store its certificate: it is taken up before another is made (I7).
     pub pending: Option<Box<Pending>>,
+    /// What the CA refused of it lately; nothing unless it is due.
+    pub attempts: Option<Box<Attempts>>,
     /// What must be answered for, so that the CA can validate each host; nothing unless it is obtained.
     pub routes: Vec<Route>,
     /// What else is worth knowing.
@@ -118,10 +121,13 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         .map(ToString::to_string)
         .collect();
     let classes = classes(observed);
+    let ledger = observed.ledger.found();
+    let forget = ledger
+        .map(|ledger| forgettable(ledger, observed, &certificates))
+        .unwrap_or_default();
     certificates.retain(|certificate| policy.selection.selects(certificate, classes));
     rejected.retain(|rejected| policy.selection.selects_rejected(rejected, classes));
     rejected.sort();
-    let ledger = observed.ledger.found();
     let mut plan = Plan {
         at: observed.now,
         issue: Vec::new(),
@@ -131,7 +137,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         sweep: Vec::new(),
         awaited: None,
         classes: classes.to_vec(),
-        forget: ledger.map(|ledger| forgettable(ledger, observed)).unwrap_or_default(),
+        forget,
         ledger_unread: match &observed.ledger {
             Read::Unknown(unread) => Some((**unread).clone()),
             Read::Found(_) | Read::Absent => None,
@@ -282,19 +288,29 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
             .filter(|check| check.asked == Asked::Always || due.is_some()),
         &subject,
     );
-    let (verdict, (reason, message)) = match (refusal, due) {
-        (Some(refusal), _) => (Verdict::Refuse, refusal),
-        (None, Some(due)) => (Verdict::Issue, due),
-        (None, None) => (Verdict::Keep, (Reason::Valid, valid(&subject))),
+    let wait = due.as_ref().and_then(|_| first_match(WAITS.iter(), &subject));
+    let (verdict, (reason, message)) = match (refusal, due, wait) {
+        (Some(refusal), ..) => (Verdict::Refuse, refusal),
+        (None, Some((due, why)), Some((wait, until))) => (
+            Verdict::Keep,
+            (wait, format!("{until} (it is due, `{}`: {why})", due.word())),
+        ),
+        (None, Some(due), None) => (Verdict::Issue, due),
+        (None, None, _) => (Verdict::Keep, (Reason::Valid, valid(&subject))),
     };
+    let attempts = subject.attempts().filter(|_| reason != Reason::Valid);
     let pending = pending(&subject).filter(|_| verdict == Verdict::Issue && reason != Reason::Forced);
     let decision = Decision {
         reason,
         message,
         secret: subject.secret.found().cloned(),
-        renew_at: subject
-            .facts()
-            .and_then(|facts| renew_at(facts, subject.window(), policy)),
+        renew_at: match attempts {
+            Some(attempts) if reason == Reason::BackingOff => Some(attempts.next),
+            _ => subject
+                .facts()
+                .and_then(|facts| renew_at(facts, subject.window(), policy)),
+        },
+        attempts: attempts.cloned().map(Box::new),
         replaces: replaces(&subject).filter(|_| verdict == Verdict::Issue).map(Box::new),
         notes: notes(&subject, pending),
         pending: pending.cloned().map(Box::new),
@@ -333,6 +349,7 @@ pub fn explain(observed: &Observed, policy: &Policy, decision: &Decision) -> Vec
         .map(|check| explained(Verdict::Refuse, check.asked == Asked::Always || due, check));
     refusals
         .chain(DUE.iter().map(|check| explained(Verdict::Issue, true, check)))
+        .chain(WAITS.iter().map(|check| explained(Verdict::Keep, due, check)))
         .collect()
 }
 
@@ -356,10 +373,24 @@ fn pending<'a>(subject: &Subject<'a>) -> Option<&'a Pending> {
         .filter(to_be_stored)
 }
 
-/// The certificates whose entries in the ledger are of no use any more.
-fn forgettable(ledger: &Ledger, observed: &Observed) -> Vec<SecretRef> {
+/// The entries in the ledger that are of no use any more: orders that are over or stored, and attempts at what nobody asks for.
+fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Certificate]) -> Vec<EntryKey> {
     let useless = |pending: &&Pending| pending.is_over(observed.now) || is_stored(pending, observed);
-    ledger.pending.iter().filter(useless).map(Pending::secret).collect()
+    let pending = ledger.pending.iter().filter(useless).map(Pending::secret);
+    let pending = pending.map(|secret| (EntryKind::Pending, secret));
+    // Where an Ingress may be that asks for it, which this run does not see, its attempts stay.
+    let unwanted = |attempts: &&Attempts| {
+        let secret = attempts.secret();
+        let found = wanted.binary_search_by(|certificate| certificate.secret.cmp(&secret));
+        attempts.are_over(observed.now)
+            || !observed.namespaces_unseen && found.ok().is_none_or(|at| !attempts.are_for(&wanted[at].hosts))
+    };
+    let attempts = ledger.attempts.iter().filter(unwanted).map(Attempts::secret);
+    let attempts = attempts.map(|secret| (EntryKind::Attempts, secret));
+    pending
+        .chain(attempts)
+        .map(|(kind, secret)| EntryKey::new(kind, secret))
+        .collect()
 }
 
 /// Whether the entry's certificate is stored: its run was killed before it could forget it.

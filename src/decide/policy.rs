@@ -36,6 +36,8 @@ pub struct Policy {
     pub selection: Selection,
     /// Whether what is selected is due in any case.
     pub force: bool,
+    /// Whether what the CA refused lately is tried all the same.
+    pub retry_now: bool,
 }
 
 impl Policy {
@@ -73,6 +75,7 @@ impl Default for Policy {
             interval: SignedDuration::from_hours(24),
             selection: Selection::default(),
             force: false,
+            retry_now: false,
         }
     }
 }

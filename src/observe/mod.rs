@@ -73,6 +73,14 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
         observed.notes.push(format!("the ledger could not be read: {why}"));
     }
     observed.ledger = ledger;
+    if let (Some(directory), Some(Ok(authority)), Some(ledger)) =
+        (&policy.directory, authority, observed.ledger.found())
+        && !ledger.attempts.is_empty()
+    {
+        // What one account was refused, another may have.
+        let stored = cluster.read_account(home, directory).await;
+        observed.account = stored.found().and_then(|stored| authority.account_url(stored));
+    }
     observed.secrets = cluster.read_secrets(secrets_wanted(&observed, policy)).await;
     if let Some(Ok(authority)) = authority
         && authority.has_renewal_information()

@@ -137,6 +137,7 @@ struct Summary {
     issued: usize,
     failed: usize,
     kept: usize,
+    waiting: usize,
     refused: usize,
     rejected: usize,
     unknown: usize,
@@ -161,12 +162,15 @@ impl Report {
             plan.issue.iter().filter(of).count()
         });
         let due = plan.issue.len();
+        let is_waiting = |decision: &&Decision| decision.reason != Reason::Valid;
+        let waiting = plan.keep.iter().filter(is_waiting).count();
         let is_unknown = |decision: &&Decision| decision.reason == Reason::Unknown;
         let summary = Summary {
             due,
             issued: issued.unwrap_or(0),
             failed: issued.map_or(0, |issued| due - issued),
-            kept: plan.keep.len(),
+            kept: plan.keep.len() - waiting,
+            waiting,
             refused: plan.refuse.len(),
             rejected: plan.rejected.len(),
             unknown: plan.refuse.iter().filter(is_unknown).count(),
@@ -208,9 +212,9 @@ impl Report {
         }
     }
 
-    /// 1 where a due certificate has no good outcome or a read was unknown; a refusal alone is no failure of the run.
+    /// 1 where a due certificate has no good outcome or waits, or a read was unknown; a refusal alone is no failure of the run.
     pub fn exit_status(&self) -> ExitStatus {
-        if self.summary.failed > 0 || self.summary.unknown > 0 {
+        if self.summary.failed + self.summary.unknown + self.summary.waiting > 0 {
             return ExitStatus::Failure;
         }
         ExitStatus::Success

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::text::{Color, Style, plain, shortened};
 use super::{CertificateRow, OutcomeRow, Report, Summary};
+use crate::decide::checks::Reason;
 use crate::decide::outcome::Failure;
 use crate::decide::validity::short;
 
@@ -103,6 +104,10 @@ impl Report {
             let rest = format!("{} {}: {}", row.place(), row.reason, row.message);
             write_sentence(out, style, "refused", &rest)?;
         }
+        for row in self.certificates().filter(CertificateRow::waits) {
+            let rest = format!("{} {}: {}", row.place(), row.reason, row.message);
+            write_sentence(out, style, "waiting", &rest)?;
+        }
         for row in self.certificates() {
             let Some(OutcomeRow {
                 result: result @ ("failed" | "stopped"),
@@ -138,6 +143,7 @@ impl Report {
             issued,
             failed,
             kept,
+            waiting,
             refused,
             rejected,
             ..
@@ -148,11 +154,14 @@ impl Report {
             vec![format!("{due} due")]
         };
         parts.push(format!("{kept} valid"));
+        if waiting > 0 {
+            parts.push(format!("{waiting} waiting"));
+        }
         parts.push(format!("{refused} refused"));
         if rejected > 0 {
             parts.push(format!("{rejected} rejected"));
         }
-        let count = due + kept + refused;
+        let count = due + kept + waiting + refused;
         let noun = if count == 1 { "certificate" } else { "certificates" };
         format!("{count} {noun}: {}\n", parts.join(", "))
     }
@@ -166,6 +175,11 @@ fn write_sentence(out: &mut dyn Write, style: &Style, word: &str, rest: &str) ->
 }
 
 impl CertificateRow<'_> {
+    /// Whether it is due, and not tried yet.
+    fn waits(&self) -> bool {
+        self.action == "keep" && self.reason != Reason::Valid.word()
+    }
+
     fn place(&self) -> String {
         format!("{}/{}", self.namespace, self.secret)
     }
@@ -178,6 +192,7 @@ impl CertificateRow<'_> {
         };
         let done = self.result().unwrap_or(self.action);
         let color = match done {
+            "keep" if self.waits() => Color::Yellow,
             "issued" | "keep" => Color::Green,
             "failed" | "refuse" => Color::Red,
             _ => Color::Yellow,

@@ -24,6 +24,7 @@ mod pods;
 mod properties;
 mod quick_start;
 mod quota;
+mod refusals;
 mod report;
 mod scene;
 mod served;

@@ -6,6 +6,7 @@ use http::{StatusCode, Uri};
 use jiff::Timestamp;
 
 use super::exchange::Exchange;
+use crate::decide::backoff::{Refused, retry_after};
 
 /// An operation at a CA that failed.
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +238,32 @@ impl AcmeError {
         }
     }
 
+    /// The CA's refusal, where the operation cost an attempt: asking again soon is asking for the same. Connections that broke
+    /// and servers in trouble are none.
+    pub fn refused(&self) -> Option<Refused> {
+        let class = match &self.0.cause {
+            Cause::Invalid { hosts, order } => {
+                let host = hosts
+                    .iter()
+                    .map(|host| &host.kind)
+                    .chain(order.iter().map(|problem| &problem.kind));
+                host.into_iter()
+                    .find(|kind| !kind.is_empty())
+                    .map_or("invalid", String::as_str)
+            }
+            Cause::Problem(problem) if problem.kind == "rateLimited" || self.is_permanent() => &problem.kind,
+            Cause::NoHttpChallenge { .. } => "noHttpChallenge",
+            _ if self.asks_for_less() && self.0.retry_after.is_some() => "rateLimited",
+            _ => return None,
+        };
+        let said = self.causes().join("; ");
+        Some(Refused {
+            class: class.to_owned(),
+            not_before: self.0.retry_after.or_else(|| retry_after(&said)),
+            problem: said,
+        })
+    }
+
     /// Whether the CA knows no account of the key (RFC 8555 section 6.7).
     pub(super) fn is_account_unknown(&self) -> bool {
         matches!(&self.0.cause, Cause::Problem(problem) if problem.kind == "accountDoesNotExist")
@@ -266,22 +293,33 @@ impl AcmeError {
             Cause::ExternalAccountRequired => EXTERNAL_ACCOUNT_HINT,
             Cause::UnknownProfile { .. } => "`--profile` takes one of these, or leave it away",
             Cause::Credentials(_) => return Some(self.account_hint()),
-            Cause::Problem(problem) => return self.problem_hint(problem),
-            Cause::Invalid {
-                order: Some(problem), ..
-            } => return self.problem_hint(problem),
+            Cause::Problem(problem) => return self.problem_hint(&problem.kind, &problem.detail),
+            Cause::Invalid { hosts, order } => match (hosts.first(), order) {
+                (Some(host), _) => return self.problem_hint(&host.kind, &host.detail),
+                (None, Some(problem)) => return self.problem_hint(&problem.kind, &problem.detail),
+                (None, None) => return self.retry_hint(),
+            },
             _ => return self.retry_hint(),
         };
         Some(words.to_owned())
     }
 
-    fn problem_hint(&self, problem: &Problem) -> Option<String> {
-        let words = match problem.kind.as_str() {
+    fn problem_hint(&self, kind: &str, detail: &str) -> Option<String> {
+        let words = match kind {
             "externalAccountRequired" => EXTERNAL_ACCOUNT_HINT,
             "accountDoesNotExist" => return Some(self.account_hint()),
             "userActionRequired" => "somebody has to do what the message says, with the CA",
             "invalidProfile" => "`--profile` takes one of the profiles that the directory lists",
             "invalidContact" | "unsupportedContact" => "`--email` may be left away",
+            "rejectedIdentifier" => {
+                "the CA signs nothing for this name: take the host out of `spec.tls`, or use another CA"
+            }
+            "unauthorized" => {
+                "somebody has to see to it that the host leads to this cluster, and port 80 to its Ingress controller"
+            }
+            _ if detail.contains("/unpause") => {
+                "the CA paused the name after too many failures: mend what is wrong, then open the URL in its message"
+            }
             "caa" => "a CAA record of the domain (or a parent) names the CAs that may sign for it",
             // A paused identifier has no Retry-After: its unpause URL is in the detail.
             _ => return self.retry_hint(),

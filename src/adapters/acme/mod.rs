@@ -47,6 +47,7 @@ pub use error::{AcmeError, Cause, HostProblem, Problem};
 pub use http::{CaBundle, Proxy};
 pub use order::{Order, OrderState};
 pub use registration::KnownAccount;
+use registration::StoredAccount;
 
 use directory::DirectoryFacts;
 use error::listed;
@@ -175,6 +176,11 @@ impl Authority {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The URL of a stored account, where it is this CA's and registered. The CA is not asked.
+    pub fn account_url(&self, stored: &[u8]) -> Option<String> {
+        StoredAccount::read(stored, self.url()).ok()?.url()
     }
 
     /// When the CA suggests to renew a certificate (RFC 9773 section 4.2). Needs no account.

@@ -181,6 +181,11 @@ impl StoredAccount {
         }
     }
 
+    /// The account's URL, once it is registered.
+    pub(super) fn url(self) -> Option<String> {
+        self.id
+    }
+
     /// The private key in DER, and to sign with.
     pub(super) fn key(&self) -> Result<(Vec<u8>, EcdsaKeyPair), Cause> {
         let der = URL_SAFE_NO_PAD.decode(&self.key_pkcs8);

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::decide::ledger::{LEDGER_SECRET, Ledger, Pending};
-use crate::decide::name::SecretRef;
+use crate::decide::ledger::{Entry, EntryKey, LEDGER_SECRET, Ledger};
 use crate::decide::observed::Read;
 
 use super::error::Cause;
@@ -32,12 +31,12 @@ impl Cluster {
     pub async fn write_ledger(
         &self,
         home_namespace: &str,
-        changes: &BTreeMap<SecretRef, Option<Pending>>,
+        changes: &BTreeMap<EntryKey, Option<Entry>>,
     ) -> Result<(), ClusterError> {
-        let entry = |pending: &Pending| serde_json::to_vec(pending).map(ByteString);
+        let json = |entry: &Entry| serde_json::to_vec(entry).map(ByteString);
         let changes: Result<BTreeMap<_, _>, _> = changes
             .iter()
-            .map(|(secret, pending)| Ok((Ledger::pending_key(secret), pending.as_ref().map(entry).transpose()?)))
+            .map(|(key, entry)| Ok((key.data_key(), entry.as_ref().map(json).transpose()?)))
             .collect();
         let changes = changes.map_err(|_: serde_json::Error| {
             let target = Target::of::<Secret>(Some(home_namespace), Some(LEDGER_SECRET));
@@ -62,6 +61,8 @@ mod tests {
 
     use super::super::testing::{Reply, script, status};
     use super::*;
+    use crate::decide::ledger::{EntryKind, Pending};
+    use crate::decide::name::SecretRef;
 
     const PATH: &str = "/api/v1/namespaces/home/secrets/kube-lego-once-ledger";
 
@@ -88,8 +89,9 @@ mod tests {
             "at": "2026-11-24T12:00:00Z",
         }))
         .expect("an entry");
-        let (gone, new) = (SecretRef::new("web", "a-tls"), SecretRef::new("web", "b-tls"));
-        let both = BTreeMap::from([(gone.clone(), None), (new, Some(pending))]);
+        let gone = EntryKey::new(EntryKind::Pending, SecretRef::new("web", "a-tls"));
+        let new = Entry::Pending(pending);
+        let both = BTreeMap::from([(gone.clone(), None), (new.key(), Some(new))]);
         cluster.write_ledger("home", &both).await.expect("written");
         // Where there is no ledger, nothing has to be removed from it.
         let removal = BTreeMap::from([(gone, None)]);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::decide::directory::Directory;
 use crate::decide::inspection::{Inspection, Marker};
-use crate::decide::ledger::{Ledger, Pending, PrivateKeyPem};
+use crate::decide::ledger::{Entry, EntryKey, EntryKind, Ledger, Pending, PrivateKeyPem};
 use crate::decide::name::{ClassName, RunId, SecretRef};
 use crate::decide::observed::{LeftoverKind, Read, Secret};
 use crate::decide::route::{Backend, Home, Route, RuleHost};
@@ -227,18 +227,24 @@ async fn the_ledger_and_accounts_keep_their_neighbours() {
     };
     assert_eq!(cluster.read_ledger(home).await, Read::Found(Ledger::default()));
     cluster
-        .write_ledger(home, &BTreeMap::from([(SecretRef::new("web", "a"), None)]))
+        .write_ledger(
+            home,
+            &BTreeMap::from([(EntryKey::new(EntryKind::Pending, SecretRef::new("web", "a")), None)]),
+        )
         .await
         .expect("nothing to remove");
     let (a, b) = (pending("a"), pending("b"));
     let write = async |entry: &Pending| {
-        let changes = BTreeMap::from([(entry.secret(), Some(entry.clone()))]);
+        let changes = BTreeMap::from([(Entry::Pending(entry.clone()).key(), Some(Entry::Pending(entry.clone())))]);
         cluster.write_ledger(home, &changes).await
     };
     let (one, two) = tokio::join!(write(&a), write(&b));
     one.and(two).expect("written");
     cluster
-        .write_ledger(home, &BTreeMap::from([(SecretRef::new("web", "a"), None)]))
+        .write_ledger(
+            home,
+            &BTreeMap::from([(EntryKey::new(EntryKind::Pending, SecretRef::new("web", "a")), None)]),
+        )
         .await
         .expect("removed");
     let Read::Found(ledger) = cluster.read_ledger(home).await else {

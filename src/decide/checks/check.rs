@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::reason::Reason;
+use crate::decide::backoff::Attempts;
 use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, Marker};
 use crate::decide::observed::{IngressClass, Observed, Read, RenewalWindow, Secret};
@@ -44,6 +45,14 @@ impl<'a> Subject<'a> {
 
     pub(in crate::decide) fn marker(&self) -> Option<Marker> {
         self.found()?.marker()
+    }
+
+    /// What the CA refused of this certificate lately.
+    pub(in crate::decide) fn attempts(&self) -> Option<&'a Attempts> {
+        let Certificate { secret, hosts, .. } = self.certificate;
+        let directory = self.policy.directory.as_ref()?;
+        let ledger = self.observed.ledger.found()?;
+        ledger.attempts_at(secret, hosts, directory, self.observed.account.as_deref())
     }
 
     pub(in crate::decide) fn window(&self) -> Option<&'a RenewalWindow> {

@@ -65,6 +65,8 @@ reasons! {
     Suggested,
     /// The operator wants it.
     Forced,
+    /// Due, and the CA refused it lately.
+    BackingOff,
     /// Nothing is due.
     Valid,
 }

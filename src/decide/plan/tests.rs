@@ -1,6 +1,7 @@
+mod ledger;
+
 use super::*;
 use crate::decide::fixtures::{self, certificate, ingress, now, observed, secret};
-use crate::decide::ledger::PrivateKeyPem;
 use crate::decide::name::IngressRef;
 use crate::decide::observed::{Ingress, LeftoverKind, RenewalWindow};
 use crate::decide::policy::TLS_ACME;
@@ -333,26 +334,6 @@ fn what_a_dead_run_left_is_swept_and_what_the_holder_has_is_waited_for() {
 }
 
 #[test]
-fn a_key_that_nobody_needs_any_more_is_something_to_do() {
-    let entry = |hours| {
-        let at = now() - SignedDuration::from_hours(hours);
-        serde_json::json!({
-            "namespace": "web", "secret": "gone-tls", "directory": DIRECTORY, "account": "a", "order": "o",
-            "hosts": ["a.example"], "key": "k", "at": at.to_string(),
-        })
-        .to_string()
-    };
-    for (hours, forgotten) in [(47, vec![]), (48, vec![SecretRef::new("web", "gone-tls")])] {
-        let mut observed = Observed::at(now());
-        let ledger = Ledger::from_data([("pending.web.gone-tls", entry(hours).as_bytes())]);
-        observed.ledger = Read::Found(ledger);
-        let plan = plan(&observed, &policy());
-        assert_eq!(plan.is_idle(), forgotten.is_empty());
-        assert_eq!(plan.forget, forgotten);
-    }
-}
-
-#[test]
 fn a_selection_of_nothing_is_said() {
     let said = |namespace: &str| {
         let mut policy = policy();
@@ -433,61 +414,5 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
             expected.is_some(),
             "{what}: {notes}"
         );
-    }
-}
-
-#[test]
-fn an_entry_of_the_ledger_goes_once_its_certificate_is_stored() {
-    let (stored, other) = (with_days_left(60), with_days_left(60));
-    let entry = |key: &str, hours_ago: i64| Pending {
-        namespace: "web".into(),
-        secret: "a-tls".into(),
-        directory: DIRECTORY.into(),
-        account: "https://ca.example/acct/1".into(),
-        order: "https://ca.example/order/1".into(),
-        hosts: vec!["a.example".into(), "b.example".into()],
-        profile: None,
-        key: PrivateKeyPem(key.to_owned()),
-        certificate: None,
-        at: now() - SignedDuration::from_hours(hours_ago),
-    };
-    let found = |pair: &(String, String)| Read::Found(secret(pair, Some(DIRECTORY)));
-    let broken = (String::new(), stored.1.clone());
-    for (what, read, hours_ago, wanted, expected) in [
-        ("its certificate is stored", found(&stored), 1, true, true),
-        (
-            "stored, and no Ingress wants it any more",
-            found(&stored),
-            1,
-            false,
-            true,
-        ),
-        ("the Secret has another", found(&other), 1, true, false),
-        (
-            "the Secret has its key and no certificate",
-            found(&broken),
-            1,
-            true,
-            false,
-        ),
-        ("no Secret", Read::Absent, 1, true, false),
-        ("a read that failed", Read::Unknown("timed out".into()), 1, true, false),
-        ("too old", Read::Absent, 48, true, true),
-    ] {
-        let mut observed = observed(if wanted { vec![web()] } else { vec![] }, read);
-        let pending = vec![entry(&stored.1, hours_ago)];
-        observed.ledger = Read::Found(Ledger {
-            pending,
-            ..Ledger::default()
-        });
-        assert!(
-            secrets_wanted(&observed, &policy()).contains(&SecretRef::new("web", "a-tls")),
-            "{what}"
-        );
-        let plan = plan(&observed, &policy());
-        assert_eq!(plan.forget.len(), usize::from(expected), "{what}");
-        assert_eq!(plan.is_idle(), plan.issue.is_empty() && !expected, "{what}");
-        let taken_up = plan.issue.iter().any(|decision| decision.pending.is_some());
-        assert!(!(taken_up && expected), "{what}: what is forgotten is not taken up");
     }
 }

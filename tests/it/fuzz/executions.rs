@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use kube_lego_once::adapters::manifests::{self, Manifests};
 use kube_lego_once::decide::directory::Directory;
 use kube_lego_once::decide::inspection::{Inspection, inspect, verify_issued};
-use kube_lego_once::decide::ledger::Ledger;
+use kube_lego_once::decide::ledger::{Entry, Ledger};
 use kube_lego_once::decide::name::{DnsName, RunId, SecretRef};
 use kube_lego_once::decide::observed::{Observed, Read, RenewalWindow, Secret};
 use kube_lego_once::decide::plan::{plan, renewal_information_wanted, secrets_wanted};
@@ -173,16 +173,20 @@ pub(super) fn decide(observed: &Observed, input: &Input) {
 pub(super) fn ledger(input: &Input) -> bool {
     let ledger = Ledger::from_data([
         ("pending.web.a-tls", input[0].as_slice()),
+        ("attempts.web.a-tls", input[0].as_slice()),
         ("other", input[0].as_slice()),
     ]);
-    assert_eq!(ledger.pending.len() + ledger.unreadable.len(), 1);
+    assert_eq!(
+        ledger.pending.len() + ledger.attempts.len() + ledger.unreadable.len(),
+        2
+    );
     for pending in &ledger.pending {
         let written = serde_json::to_vec(pending).expect("JSON");
         assert_eq!(
             Ledger::from_data([("pending.", written.as_slice())]).pending,
             ledger.pending
         );
-        assert!(Ledger::pending_key(&pending.secret()).len() <= 253);
+        assert!(Entry::Pending(pending.clone()).key().data_key().len() <= 253);
         assert!(pending.key.0.len() < 16 || !format!("{:?}", pending.key).contains(&pending.key.0));
     }
     // What could not be read may hold a key: its text is never quoted.

@@ -45,7 +45,7 @@ fn each_cause_has_its_words_its_hint_and_its_permanence() {
         (
             failed(kind("rateLimited", "paused, see https://u.example/unpause"), 429, None),
             "https://u.example/unpause",
-            None,
+            Some("open the URL"),
             true,
         ),
         (
@@ -64,14 +64,14 @@ fn each_cause_has_its_words_its_hint_and_its_permanence() {
         (
             failed(kind("rejectedIdentifier", "no"), 400, None),
             "rejectedIdentifier: no",
-            None,
+            Some("take the host out"),
             true,
         ),
         (failed(kind("badCSR", "no"), 400, None), "badCSR: no", None, true),
         (
             failed(kind("unauthorized", "no"), 403, None),
             "unauthorized: no",
-            None,
+            Some("leads to this cluster"),
             true,
         ),
         (
@@ -187,4 +187,53 @@ fn an_order_ends_where_no_certificate_can_come_of_it_any_more() {
     assert!(!failed(problem(later), 429, None).ends_the_order());
     assert!(!failed(problem(r#"{"detail":"down"}"#), 503, None).ends_the_order());
     assert!(!AcmeError::new("ask", "u", Cause::TimedOut(30)).ends_the_order());
+}
+
+#[test]
+fn a_refusal_is_remembered_and_trouble_is_not() {
+    let kind = |kind: &str, detail: &str| problem(&format!(r#"{{"type":"{URN}{kind}","detail":"{detail}"}}"#));
+    let later = Some("2026-11-24T11:00:00Z");
+    let host = HostProblem {
+        host: "a.example".into(),
+        kind: "unauthorized".into(),
+        detail: "404".into(),
+    };
+    let invalid = |hosts| Cause::Invalid { hosts, order: None };
+    for (error, expected) in [
+        (failed(invalid(vec![host]), 200, None), Some(("unauthorized", None))),
+        (failed(invalid(vec![]), 200, None), Some(("invalid", None))),
+        (
+            failed(kind("rateLimited", "slow"), 429, later),
+            Some(("rateLimited", later)),
+        ),
+        (
+            failed(
+                kind(
+                    "rateLimited",
+                    "too many, retry after 2026-11-24 11:00:00 UTC: see https://x",
+                ),
+                429,
+                None,
+            ),
+            Some(("rateLimited", later)),
+        ),
+        (
+            failed(kind("rejectedIdentifier", "no"), 400, None),
+            Some(("rejectedIdentifier", None)),
+        ),
+        (failed(kind("badNonce", "again"), 400, None), None),
+        (failed(kind("serverInternal", "oops"), 500, None), None),
+        (failed(Cause::TimedOut(30), 200, None), None),
+        (
+            failed(Cause::Waiting(crate::adapters::acme::OrderState::Processing), 200, None),
+            None,
+        ),
+    ] {
+        let refused = error.refused();
+        let time = |text: &str| text.parse::<jiff::Timestamp>().expect("a time");
+        let found = refused
+            .as_ref()
+            .map(|refused| (refused.class.as_str(), refused.not_before));
+        assert_eq!(found, expected.map(|(class, text)| (class, text.map(time))), "{error}");
+    }
 }

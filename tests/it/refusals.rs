@@ -1,0 +1,91 @@
+//! What the CA refused is remembered: a run that comes soon does not ask for the same again.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, decoded};
+
+/// A CA whose validations all fail, since it asks at a port where nothing listens; the run's own probe goes to port 80.
+fn scene_without_validations(name: &'static str) -> Scene {
+    Scene::with_authority(name, |config| config["pebble"]["httpPort"] = json!(9))
+}
+
+fn attempts(scene: &Scene, namespace: &str) -> Value {
+    let ledger = scene.get("secret", &scene.home, "kube-lego-once-ledger");
+    match &ledger["data"][format!("attempts.{namespace}.a-tls")] {
+        Value::Null => Value::Null,
+        entry => serde_json::from_str(&decoded(entry)).expect("JSON"),
+    }
+}
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_hundred_runs_ask_a_ca_that_refuses_as_often_as_the_schedule_says() {
+    const HOST: &str = "a.refusals.example";
+    let runs: usize = std::env::var("RUNS").map_or(20, |text| text.parse().expect("a number"));
+    let scene = scene_without_validations("refusals");
+    let namespace = scene.namespace("web");
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &[HOST]));
+    let began = Instant::now();
+    let first = scene.run(&[]).exits(1);
+    assert!(first.stdout.contains("1 failed"), "{}", first.stdout);
+    assert!(first.stderr.contains("is not tried again before"), "{}", first.stderr);
+    for _ in 1..runs {
+        let ran = scene.run(&[]).exits(1);
+        assert!(ran.stdout.contains("BackingOff"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("0 valid, 1 waiting, 0 refused"), "{}", ran.stdout);
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(600),
+        "a second attempt was due meanwhile"
+    );
+    assert_eq!(scene.pebble.count("Added order"), 1, "of {runs} runs");
+    println!("{runs} runs, 1 attempt");
+
+    let explained = scene
+        .command("explain")
+        .args(["a-tls", "-n", &namespace])
+        .output()
+        .expect("explain");
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(
+        explained.contains("BackingOff") && explained.contains("the CA refused it once"),
+        "{explained}"
+    );
+
+    // The schedule's next attempt: ten minutes pass in the ledger.
+    let mut entry = attempts(&scene, &namespace);
+    let next: jiff::Timestamp = entry["next"].as_str().expect("a time").parse().expect("a time");
+    let at: jiff::Timestamp = entry["at"].as_str().expect("a time").parse().expect("a time");
+    assert!((600..=660).contains(&next.duration_since(at).as_secs()), "{entry}");
+    entry["next"] = json!(at);
+    scene.write_to_the_ledger(&format!("attempts.{namespace}.a-tls"), &entry.to_string());
+    scene.run(&[]).exits(1);
+    assert_eq!(scene.pebble.count("Added order"), 2);
+    let entry = attempts(&scene, &namespace);
+    assert_eq!(
+        (&entry["count"], &entry["hosts"]),
+        (&json!(2), &json!([HOST])),
+        "{entry}"
+    );
+    assert!(!entry["problem"].as_str().unwrap_or_default().is_empty(), "{entry}");
+
+    // Who names it is obeyed, and other hosts are another matter.
+    scene.run(&["a-tls", "-n", &namespace, "--retry-now"]).exits(1);
+    assert_eq!(scene.pebble.count("Added order"), 3);
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &[HOST, "b.refusals.example"]));
+    scene.run(&[]).exits(1);
+    assert_eq!(scene.pebble.count("Added order"), 4);
+    assert_eq!(
+        attempts(&scene, &namespace)["count"],
+        1,
+        "the old names' attempts are forgotten"
+    );
+
+    // What nobody asks for any more has no entry.
+    crate::scene::kubectl(&["delete", "ingress", "a", "-n", &namespace], "");
+    scene.run(&[]).exits(0);
+    assert_eq!(attempts(&scene, &namespace), Value::Null);
+    scene.assert_no_challenge_is_left();
+}
