@@ -107,7 +107,7 @@ mod tests {
         let ask = async |id: &CertificateId| {
             asked.borrow_mut().push(id.serial[0]);
             tokio::time::sleep(Duration::from_secs(1)).await;
-            (id.serial[0] % 2 == 0).then_some(WINDOW)
+            id.serial[0].is_multiple_of(2).then_some(WINDOW)
         };
         let suggestions = Suggestions::default();
         let some = suggestions.windows(wanted(5), &ask).await;

@@ -157,7 +157,7 @@ fn what_the_ca_refused_lately_waits() {
         };
         assert_eq!((verdict, decision.reason), expected, "{what}: {}", decision.message);
         if waits {
-            assert_eq!(plan.is_idle(), true, "{what}");
+            assert!(plan.is_idle(), "{what}");
             assert_eq!(decision.renew_at, Some(now() + SignedDuration::from_mins(40)));
             let said = &decision.message;
             assert!(
