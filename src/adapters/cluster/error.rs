@@ -33,7 +33,9 @@ pub(super) enum Cause {
     Status(Box<Status>),
     /// There was no answer: the whole chain of sources.
     Transport(String),
-    /// Whatever else: an answer that is none, a bound that was reached.
+    /// An answer that is none.
+    Unreadable(String),
+    /// Whatever else: a bound that was reached.
     Other(String),
 }
 
@@ -70,7 +72,7 @@ impl ClusterError {
             Cause::Status(status) if !status.message.is_empty() => &status.message,
             Cause::Status(status) if !status.reason.is_empty() => &status.reason,
             Cause::Status(_) => "an error without a message",
-            Cause::Transport(text) | Cause::Other(text) => text,
+            Cause::Transport(text) | Cause::Unreadable(text) | Cause::Other(text) => text,
         }
     }
 
@@ -139,11 +141,20 @@ impl ClusterError {
         self.has_code(410)
     }
 
+    /// Whether the same request may succeed a little later: the server is in trouble, or the connection was.
+    pub(super) fn may_heal(&self) -> bool {
+        match &self.0.cause {
+            Cause::Status(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+            Cause::Transport(_) | Cause::Unreadable(_) => true,
+            Cause::Other(_) => false,
+        }
+    }
+
     /// Whether the write may have been done all the same.
     pub(super) fn is_outcome_unknown(&self) -> bool {
         match &self.0.cause {
             Cause::Status(status) => status.code >= 500,
-            Cause::Transport(_) | Cause::Other(_) => true,
+            Cause::Transport(_) | Cause::Unreadable(_) | Cause::Other(_) => true,
         }
     }
 
@@ -202,19 +213,17 @@ impl ClusterError {
 pub(super) fn cause(error: kube::Error) -> Cause {
     match error {
         kube::Error::Api(status) => Cause::Status(status),
-        kube::Error::Service(error) => Cause::Transport(boxed_chain(&*error)),
+        // No later try has other credentials, or another certificate.
+        kube::Error::Service(error) => match (error.downcast_ref::<AuthError>(), chain(&*error)) {
+            (Some(error), _) => Cause::Other(auth(error, None)),
+            (None, words) if words.contains("invalid peer certificate") => Cause::Other(words),
+            (None, words) => Cause::Transport(words),
+        },
         kube::Error::HyperError(error) => Cause::Transport(chain(&error)),
-        kube::Error::Auth(error) => Cause::Transport(auth(&error, None)),
+        kube::Error::Auth(error) => Cause::Other(auth(&error, None)),
         // Its Display is the offset, its Debug the bytes.
-        kube::Error::FromUtf8(_) => Cause::Other("the answer is not UTF-8".into()),
+        kube::Error::FromUtf8(_) => Cause::Unreadable("the answer is not UTF-8".into()),
         error => Cause::Other(chain(&error)),
-    }
-}
-
-fn boxed_chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
-    match error.downcast_ref::<AuthError>() {
-        Some(error) => auth(error, None),
-        None => chain(error),
     }
 }
 

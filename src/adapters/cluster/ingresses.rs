@@ -131,6 +131,31 @@ mod tests {
         server.finish().await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_may_heal_is_asked_again_and_no_page_counts_twice() {
+        let page = json!({"metadata": {"continue": "t"}, "items": [ingress("a", "1")]});
+        let second = format!("{PATH}&continue=t");
+        let garbled = json!({"metadata": {}, "items": [ingress("a", "2"), 7]});
+        let (cluster, server) = script([
+            Reply::new("GET", PATH, 500, status(500, "InternalError", "etcd")),
+            Reply::new("GET", PATH, 429, status(429, "TooManyRequests", "later")),
+            Reply::new("GET", PATH, 200, page),
+            Reply::new("GET", &second, 200, garbled),
+            Reply::new("GET", &second, 504, status(504, "Timeout", "etcd")),
+            Reply::new(
+                "GET",
+                &second,
+                200,
+                json!({"metadata": {}, "items": [ingress("a", "2")]}),
+            ),
+        ]);
+        let listed = cluster.list_ingresses(&Scope::AllNamespaces, |_| {}).await;
+        let listed = listed.expect("a list");
+        let names: Vec<String> = listed.iter().map(|ingress| ingress.name.to_string()).collect();
+        assert_eq!(names, ["a/1", "a/2"]);
+        server.finish().await;
+    }
+
     #[tokio::test]
     async fn named_namespaces_are_listed_one_by_one() {
         let path = |namespace: &str| format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses?&limit=500");

@@ -329,14 +329,17 @@ mod tests {
         status(409, "Conflict", "the object has been modified")
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn only_not_found_is_absent() {
-        let (cluster, server) = script([
-            Reply::new("GET", PATH, 404, status(404, "NotFound", "none")),
-            Reply::new("GET", PATH, 500, status(500, "InternalError", "etcd")),
-            Reply::new("GET", PATH, 200, json!({"data": "PRIVATE"})),
-            Reply::new("GET", PATH, 200, object("1", "c", "x")),
-        ]);
+        let replies =
+            |status, body: serde_json::Value| (0..5).map(move |_| Reply::new("GET", PATH, status, body.clone()));
+        let (cluster, server) = script(
+            [Reply::new("GET", PATH, 404, status(404, "NotFound", "none"))]
+                .into_iter()
+                .chain(replies(500, status(500, "InternalError", "etcd")))
+                .chain(replies(200, json!({"data": "PRIVATE"})))
+                .chain([Reply::new("GET", PATH, 200, object("1", "c", "x"))]),
+        );
         assert_eq!(cluster.read_secret(&place()).await, Read::Absent);
         let unknown = Read::Unknown("could not read Secret `web/a-tls`: etcd".into());
         assert_eq!(cluster.read_secret(&place()).await, unknown);

@@ -225,7 +225,7 @@ async fn what_is_gone_or_another_by_now_is_deleted_already() {
     let (cluster, server) = script([
         Reply::new("DELETE", path, 404, status(404, "NotFound", "none")),
         Reply::new("DELETE", path, 409, status(409, "Conflict", "uid")),
-        Reply::new("DELETE", path, 500, status(500, "InternalError", "etcd")),
+        Reply::new("DELETE", path, 400, status(400, "BadRequest", "etcd")),
     ]);
     cluster.delete_leftover(&object).await.expect("gone");
     cluster.delete_leftover(&object).await.expect("another");
