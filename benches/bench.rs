@@ -23,7 +23,7 @@ use table::{Row, Table};
 /// What a run may take until it counts as standing still.
 const STANDS_STILL: Duration = Duration::from_secs(300);
 /// Orders at the same time, as the program has them.
-const CONCURRENT_ORDERS: usize = 12;
+const CONCURRENT_ORDERS: usize = 40;
 
 fn main() {
     let only = std::env::var("ONLY").unwrap_or_default();

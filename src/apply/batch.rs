@@ -24,7 +24,7 @@ use crate::decide::route::{CHALLENGE_NAME, Route, controller};
 use crate::decide::turns::Turns;
 
 /// Orders at the same time, as long as the CA does not ask for less. Each takes about 150 kB of memory while it is under way.
-const CONCURRENT_ORDERS: usize = 12;
+const CONCURRENT_ORDERS: usize = 40;
 
 /// The certificates of one run while their challenges are answered.
 pub struct Batch<'a> {
