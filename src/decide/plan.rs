@@ -17,7 +17,7 @@ use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::{Route, RuleHost, Serving};
 use super::selection::Selection;
-use super::validity::{renew_at, short};
+use super::validity::{is_asked_about, renew_at, short};
 
 /// What is to be done: the value that a dry run prints and that a run applies.
 #[derive(Clone, Debug)]
@@ -457,7 +457,8 @@ pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
     wanted.chain(pending.map(Pending::secret)).collect()
 }
 
-/// The certificates whose CA may have a suggestion (RFC 9773): ours, of this directory. What ends first comes first.
+/// The certificates whose CA may have a suggestion (RFC 9773): ours, of this directory, whose turn it is. What ends first comes
+/// first.
 pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(SecretRef, CertificateId)> {
     let Some(directory) = &policy.directory else {
         return Vec::new();
@@ -468,8 +469,8 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
         let ours = secret
             .marker()
             .is_some_and(|marker| marker.directory == directory.url());
-        let id = facts.id.as_ref().filter(|_| ours && facts.not_after > observed.now);
-        Some((facts.not_after, id?))
+        let id = facts.id.as_ref().filter(|_| ours && facts.not_after > observed.now)?;
+        is_asked_about(id, observed.now, policy.interval).then_some((facts.not_after, id))
     };
     let secrets = observed.secrets.keys();
     let mut wanted: Vec<_> = secrets.filter_map(|secret| Some((id(secret)?, secret))).collect();

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::digest::digest;
 use super::inspection::{CertificateFacts, CertificateId};
 use super::observed::RenewalWindow;
 use super::policy::Policy;
@@ -75,6 +76,18 @@ pub fn short(duration: SignedDuration) -> String {
     }
 }
 
+/// How often a CA is asked about the renewal of a certificate, whatever the schedule. Let's Encrypt's answers say six hours in
+/// their `Retry-After` (RFC 9773 section 4.3), and nothing of it need be stored: each certificate has its moment in the period.
+const SUGGESTIONS_PERIOD: SignedDuration = SignedDuration::from_hours(6);
+
+/// Whether the certificate's moment is from now on, and before the next run.
+pub(super) fn is_asked_about(id: &CertificateId, now: Timestamp, interval: SignedDuration) -> bool {
+    let period = SUGGESTIONS_PERIOD.as_secs();
+    let [a, b, c, d, ..] = digest(&[&id.authority_key_identifier, &id.serial]);
+    let moment = i64::from(u32::from_be_bytes([a, b, c, d])) % period;
+    interval.is_zero() || (moment - now.as_second()).rem_euclid(period) < interval.as_secs()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{certificate, now};
@@ -140,5 +153,28 @@ mod tests {
         ] {
             assert_eq!(short(SignedDuration::from_secs(seconds)), expected);
         }
+    }
+
+    #[test]
+    fn the_ca_is_asked_about_each_certificate_once_in_six_hours() {
+        let id = |serial: u8| CertificateId {
+            authority_key_identifier: vec![7; 20],
+            serial: vec![serial; 16],
+        };
+        for minutes in [5, 15, 60, 360, 720] {
+            let interval = SignedDuration::from_mins(minutes);
+            for serial in 0..50 {
+                let runs = (0..360).step_by(usize::try_from(minutes).expect("minutes"));
+                let asked = runs.filter(|minute| {
+                    let now = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(*minute);
+                    is_asked_about(&id(serial), now, interval)
+                });
+                assert_eq!(asked.count(), 1, "every {minutes} minutes, {serial}");
+            }
+        }
+        let in_one_run = (0..=255).filter(|serial| {
+            is_asked_about(&id(*serial), Timestamp::UNIX_EPOCH, SignedDuration::from_mins(15))
+        });
+        assert!((4..=20).contains(&in_one_run.count()), "about 11 of 256: they are spread");
     }
 }

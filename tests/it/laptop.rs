@@ -153,7 +153,7 @@ fn a_bare_run_does_what_the_cronjob_does() {
         format!("`--directory={}`", scene.pebble.directory),
         format!("`--annotation={}`", scene.annotation),
         "`--ca-bundle=/authority/ca.pem`".to_owned(),
-        "`--interval=12h`".to_owned(),
+        "`--interval=15m`".to_owned(),
         format!("image `{}`", image()),
     ] {
         assert!(from.contains(&taken), "{taken}: {from}");

@@ -9,6 +9,7 @@ mod cli;
 mod cronjob;
 mod documents;
 mod end_to_end;
+mod faults;
 mod fuzz;
 mod kills;
 mod laptop;
