@@ -172,9 +172,11 @@ mod tests {
                 assert_eq!(asked.count(), 1, "every {minutes} minutes, {serial}");
             }
         }
-        let in_one_run = (0..=255).filter(|serial| {
-            is_asked_about(&id(*serial), Timestamp::UNIX_EPOCH, SignedDuration::from_mins(15))
-        });
-        assert!((4..=20).contains(&in_one_run.count()), "about 11 of 256: they are spread");
+        let in_one_run = (0..=255)
+            .filter(|serial| is_asked_about(&id(*serial), Timestamp::UNIX_EPOCH, SignedDuration::from_mins(15)));
+        assert!(
+            (4..=20).contains(&in_one_run.count()),
+            "about 11 of 256: they are spread"
+        );
     }
 }

@@ -51,10 +51,10 @@ fn each_fault_at_each_kind_of_request_costs_no_certificate() {
         ("reset-after", Fate::ResetAfter),
         ("truncated", Fate::Truncated),
         ("garbled", Fate::Garbled),
-        ("delayed", Fate::Delayed(Duration::from_secs(3))),
+        ("delayed", Fate::Delayed(Duration::from_secs(1))),
     ];
     let mut lines = Vec::new();
-    for some in faults.chunks(2) {
+    for some in faults.chunks(5) {
         std::thread::scope(|scope| {
             let runs: Vec<_> = some
                 .iter()
