@@ -120,8 +120,8 @@ pub async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<Ending> {
 
 async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
     match &settings.action {
-        Action::Run { output } => {
-            let (report, unfinished) = run_once(site, settings, stop).await?;
+        Action::Run { output, timeout } => {
+            let (report, unfinished) = run_once(site, settings, &stop.or_after(*timeout)).await?;
             let status = if unfinished.is_some() {
                 ExitStatus::Failure
             } else {

@@ -21,6 +21,22 @@ impl Stop {
         (Stopper(sender), Self(receiver))
     }
 
+    /// One that is asked for after this time too. Whatever is under way then ends as after a signal, with its report.
+    pub fn or_after(&self, limit: Duration) -> Self {
+        let (stopper, stop) = Self::pair();
+        let asked = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = asked.requested() => {}
+                () = tokio::time::sleep(limit) => log::warn!("stopping: the run's time is over (`--timeout {limit:?}`)"),
+            }
+            stopper.stop();
+            // Without a sender nobody could tell that it was asked for.
+            std::future::pending::<()>().await;
+        });
+        stop
+    }
+
     /// Whether the run is to stop.
     pub fn is_requested(&self) -> bool {
         *self.0.borrow()

@@ -102,6 +102,10 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
 
+    /// Stop after this time as after a signal: what is under way ends, the rest is left to the next run
+    #[arg(long, env = "KUBE_LEGO_ONCE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "45m")]
+    pub(super) timeout: SignedDuration,
+
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
     #[command(flatten)]

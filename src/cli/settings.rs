@@ -65,6 +65,8 @@ pub enum Action {
     Run {
         /// How to print the report.
         output: Format,
+        /// After this time the run stops.
+        timeout: std::time::Duration,
     },
     /// Plan and report.
     DryRun {
@@ -170,7 +172,10 @@ impl RunArgs {
                     output: self.output,
                     exit_code: self.exit_code,
                 },
-                false => Action::Run { output: self.output },
+                false => Action::Run {
+                    output: self.output,
+                    timeout: self.timeout.unsigned_abs(),
+                },
             },
             source,
             at: self.source.at,

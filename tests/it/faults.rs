@@ -207,3 +207,24 @@ fn left(scene: &Scene) -> usize {
         .lines()
         .count()
 }
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_run_whose_time_is_over_ends_with_its_report_and_leaves_nothing() {
+    let scene = Scene::new("overtime");
+    let namespace = scene.namespace("web");
+    // No controller serves this class: the probe waits as long as it may.
+    let ingress = scene.ingress(&namespace, "a", "a-tls", &["a.overtime.example"]);
+    scene.apply(&ingress.replace("\"contour\"", "\"nobody\""));
+    let began = Instant::now();
+    let ran = scene.run(&["--probe-timeout", "60s", "--timeout", "3s"]).exits(1);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(
+        ran.stderr.contains("the run's time is over (`--timeout 3s`)"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("0 issued, 1 failed"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("stopped"), "{}", ran.stdout);
+    scene.assert_nothing_is_left();
+}
