@@ -256,6 +256,9 @@ pub(super) struct DecisionArgs {
     /// Also order hosts of one label; only private CAs sign them
     #[arg(long, env = "KUBE_LEGO_ONCE_ALLOW_SINGLE_LABEL_HOSTS")]
     pub(super) allow_single_label_hosts: bool,
+    /// Most new orders of a run; the rest waits for the next one [default: 300 in 3 hours at Let's Encrypt, elsewhere no limit]
+    #[arg(long, env = "KUBE_LEGO_ONCE_MAX_ORDERS", value_name = "NUMBER")]
+    pub(super) max_orders: Option<usize>,
     /// Time until the next run: a certificate that the CA wants renewed before then is due now
     #[arg(long, env = "KUBE_LEGO_ONCE_INTERVAL", value_name = "DURATION", value_parser = duration, default_value = "24h")]
     pub(super) interval: SignedDuration,

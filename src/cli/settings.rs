@@ -290,6 +290,7 @@ impl DecisionArgs {
             single_label_hosts: self.allow_single_label_hosts,
             interval: self.interval,
             selection,
+            max_orders: self.max_orders,
             force: false,
             retry_now: false,
         }

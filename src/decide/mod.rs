@@ -1,6 +1,7 @@
 //! Pure: values in, values out. No client, clock, randomness, environment, file, socket or printing in here.
 
 pub mod backoff;
+mod ceiling;
 pub mod checks;
 pub mod cronjob;
 pub mod desired;

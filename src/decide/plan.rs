@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::backoff::Attempts;
+use super::ceiling;
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, WAITS, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
@@ -158,6 +159,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
             (Verdict::Refuse, decision) => plan.refuse.push(decision),
         }
     }
+    plan.keep.extend(ceiling::defer(&mut plan.issue, observed, policy));
     let holder = observed.lease_holder.as_deref();
     let (held, dead): (Vec<_>, Vec<_>) = observed
         .leftovers

@@ -36,6 +36,8 @@ pub struct Policy {
     pub selection: Selection,
     /// Whether what is selected is due in any case.
     pub force: bool,
+    /// The most new orders of a run; none leaves it to what is known of the CA.
+    pub max_orders: Option<usize>,
     /// Whether what the CA refused lately is tried all the same.
     pub retry_now: bool,
 }
@@ -75,6 +77,7 @@ impl Default for Policy {
             interval: SignedDuration::from_hours(24),
             selection: Selection::default(),
             force: false,
+            max_orders: None,
             retry_now: false,
         }
     }

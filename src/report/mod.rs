@@ -212,9 +212,10 @@ impl Report {
         }
     }
 
-    /// 1 where a due certificate has no good outcome or waits, or a read was unknown; a refusal alone is no failure of the run.
+    /// 1 where a due certificate has no good outcome or the CA refused it lately, or a read was unknown; a refusal alone is no failure of the run.
     pub fn exit_status(&self) -> ExitStatus {
-        if self.summary.failed + self.summary.unknown + self.summary.waiting > 0 {
+        let refused_lately = |decision: &Decision| decision.reason == Reason::BackingOff;
+        if self.summary.failed + self.summary.unknown > 0 || self.plan.keep.iter().any(refused_lately) {
             return ExitStatus::Failure;
         }
         ExitStatus::Success

@@ -67,6 +67,8 @@ reasons! {
     Forced,
     /// Due, and the CA refused it lately.
     BackingOff,
+    /// Due, and there is no room for its order in this run.
+    Deferred,
     /// Nothing is due.
     Valid,
 }

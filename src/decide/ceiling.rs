@@ -1,0 +1,215 @@
+//! How many orders a run may make: what the operator says, and what the CA's published limits leave.
+//!
+//! Nothing is stored for it: what was ordered lately is seen in the Secrets that carry our marker, and in the ledger.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::checks::Reason;
+use super::directory::{Directory, Trust};
+use super::observed::{Observed, Read};
+use super::plan::Decision;
+use super::policy::Policy;
+use super::turns::Turns;
+
+/// A CA's limit on the new orders of an account.
+struct Limit {
+    whose: &'static str,
+    orders: usize,
+    within: SignedDuration,
+}
+
+/// <https://letsencrypt.org/docs/rate-limits/#new-orders-per-account>. Staging's is five times as high
+/// (<https://letsencrypt.org/docs/staging-environment/>); what is tried there is to be like production.
+const LETS_ENCRYPT: Limit = Limit {
+    whose: "Let's Encrypt",
+    orders: 300,
+    within: SignedDuration::from_hours(3),
+};
+
+/// Let's Encrypt dates certificates back by an hour.
+const DATED_BACK: SignedDuration = SignedDuration::from_hours(1);
+
+impl Limit {
+    fn of(directory: &Directory) -> Option<Self> {
+        let lets_encrypt = directory.url().contains(".api.letsencrypt.org/");
+        (lets_encrypt && directory.trust() != Trust::Private).then_some(LETS_ENCRYPT)
+    }
+
+    /// How many orders of this directory were made lately, as far as this run can see.
+    fn used(&self, directory: &Directory, observed: &Observed) -> usize {
+        let since = observed.now - self.within;
+        let stored = observed.secrets.values().filter_map(Read::found).filter(|secret| {
+            let lately = secret
+                .facts()
+                .is_some_and(|facts| facts.not_before + DATED_BACK >= since);
+            lately
+                && secret
+                    .marker()
+                    .is_some_and(|marker| marker.directory == directory.url())
+        });
+        let ledger = observed.ledger.found();
+        let failed = ledger.into_iter().flat_map(|ledger| &ledger.attempts);
+        let failed = failed.filter(|attempts| attempts.at >= since && attempts.directory == directory.url());
+        stored.count() + failed.count()
+    }
+}
+
+/// Why some of what is due must wait for a later run.
+struct Ceiling {
+    orders: usize,
+    why: String,
+}
+
+fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceiling> {
+    let said = policy.max_orders.map(|orders| Ceiling {
+        orders,
+        why: format!("a run makes {orders} orders at most (`--max-orders`)"),
+    });
+    let limited = policy.directory.as_ref().and_then(|directory| {
+        let limit = Limit::of(directory)?;
+        let used = limit.used(directory, observed);
+        let Limit { whose, orders, within } = limit;
+        Some(Ceiling {
+            orders: orders.saturating_sub(used),
+            why: format!(
+                "{whose} takes {orders} orders of an account in {} h, and {used} were made since {:.0}",
+                within.as_hours(),
+                observed.now - within
+            ),
+        })
+    });
+    said.into_iter().chain(limited)
+}
+
+/// Takes out of `due` what has to wait. Those that are left are no more than there is room for: namespaces in rotation, in each
+/// what ends first (I9).
+pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Policy) -> Vec<Decision> {
+    let Some(ceiling) = ceilings(observed, policy).min_by_key(|ceiling| ceiling.orders) else {
+        return Vec::new();
+    };
+    // An order that is there already is no new one.
+    let is_new = |decision: &&Decision| decision.pending.is_none();
+    if due.iter().filter(is_new).count() <= ceiling.orders {
+        return Vec::new();
+    }
+    let mut turns = Turns::default();
+    for decision in due.iter().filter(is_new) {
+        let ends = decision.facts().map(|facts| facts.not_after);
+        let secret = &decision.certificate.secret;
+        turns.push(&secret.namespace, ends, secret.clone());
+    }
+    let room: HashSet<_> = std::iter::from_fn(|| turns.pop()).take(ceiling.orders).collect();
+    let waits = |decision: &mut Decision| is_new(&&*decision) && !room.contains(&decision.certificate.secret);
+    due.extract_if(.., waits)
+        .map(|decision| deferred(decision, &ceiling.why, observed.now))
+        .collect()
+}
+
+fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
+    Decision {
+        message: format!(
+            "{why}; others come first (it is due, `{}`: {})",
+            decision.reason.word(),
+            decision.message
+        ),
+        reason: Reason::Deferred,
+        renew_at: Some(now),
+        replaces: None,
+        routes: Vec::new(),
+        ..decision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::{ingress, observed};
+    use crate::decide::plan::plan;
+
+    const LETS_ENCRYPT_URL: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+    fn due(many: usize, few: usize) -> Observed {
+        let of = |namespace: &'static str, count| {
+            (0..count).map(move |n| {
+                let (name, host) = (format!("i{n}"), format!("h{n}.{namespace}.example.com"));
+                ingress(namespace, &name).tls(&format!("tls-{n}"), &[&host])
+            })
+        };
+        let mut observed = observed(of("many", many).chain(of("few", few)).collect(), Read::Absent);
+        observed.secrets.clear();
+        for ingress in &observed.ingresses {
+            for tls in &ingress.tls {
+                let name = tls.secret_name.clone().expect("a name");
+                let secret = crate::decide::name::SecretRef::new(ingress.name.namespace.clone(), name);
+                observed.secrets.insert(secret, Read::Absent);
+            }
+        }
+        observed
+    }
+
+    #[test]
+    fn one_namespaces_many_cost_another_nothing() {
+        let policy = Policy {
+            max_orders: Some(50),
+            directory: Some("https://ca.example/dir".parse().expect("a directory")),
+            ..Policy::default()
+        };
+        let plan = plan(&due(300, 10), &policy);
+        let of = |namespace: &str| {
+            let issue = plan.issue.iter();
+            issue
+                .filter(|decision| decision.certificate.secret.namespace == namespace)
+                .count()
+        };
+        assert_eq!((of("few"), of("many")), (10, 40));
+        assert_eq!(plan.keep.len(), 260);
+        let waiting = &plan.keep[0];
+        assert_eq!(waiting.reason, Reason::Deferred);
+        assert!(
+            waiting.message.contains("`--max-orders`") && waiting.message.contains("`Missing`"),
+            "{}",
+            waiting.message
+        );
+        assert!(waiting.routes.is_empty());
+    }
+
+    #[test]
+    fn lets_encrypts_limit_holds_without_a_flag_and_nobody_elses_is_known() {
+        for (directory, count, room) in [
+            (LETS_ENCRYPT_URL, 310, 300),
+            (LETS_ENCRYPT_URL, 300, 300),
+            ("https://ca.example/dir", 310, 310),
+        ] {
+            let policy = Policy {
+                directory: Some(directory.parse().expect("a directory")),
+                ..Policy::default()
+            };
+            assert_eq!(plan(&due(count, 0), &policy).issue.len(), room, "{directory}");
+        }
+    }
+
+    #[test]
+    fn what_was_ordered_lately_counts() {
+        use crate::decide::fixtures::{certificate, now, secret};
+        let policy = Policy {
+            directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
+            ..Policy::default()
+        };
+        for (hours_ago, marked, room) in [(2, true, 299), (5, true, 300), (2, false, 300)] {
+            let mut observed = due(310, 0);
+            let begin = now() - SignedDuration::from_hours(hours_ago);
+            let pair = certificate(
+                &["x.example.com"],
+                "R11",
+                begin,
+                begin + SignedDuration::from_hours(90 * 24),
+            );
+            let stored = secret(&pair, marked.then_some(LETS_ENCRYPT_URL));
+            let place = crate::decide::name::SecretRef::new("many", "other");
+            observed.secrets.insert(place, Read::Found(stored.into()));
+            assert_eq!(plan(&observed, &policy).issue.len(), room, "{hours_ago} {marked}");
+        }
+    }
+}
