@@ -437,7 +437,7 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
         if let KeyMatch::Unchecked(what) = &facts.key {
             notes.push(format!("the key was not checked: it is {what}"));
         }
-        if let Some(Refusal { library, why }) = &facts.refusal {
+        if let Some(Refusal { library, why }) = facts.refusal.as_deref() {
             notes.push(format!("{library}, cannot load it, though others can: {why}"));
         }
         if let Some(end) = facts.chain_not_after.filter(|end| *end <= now && facts.not_after > now) {

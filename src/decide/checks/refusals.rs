@@ -1,5 +1,7 @@
 //! When a certificate is refused: each refusal is one function and one row.
 
+use compact_str::CompactString;
+
 use super::check::{Answer, Check, NO_CERTIFICATE, NO_DIRECTORY, NO_SECRET, Subject, always, classes, when_due};
 use super::reason::Reason;
 use crate::decide::directory::{Directory, Trust};
@@ -242,8 +244,13 @@ fn would_drop_hosts(subject: &Subject<'_>) -> Answer {
     let Some(facts) = subject.facts() else {
         return NO_CERTIFICATE;
     };
-    let wanted: Vec<String> = subject.certificate.hosts.iter().map(ToString::to_string).collect();
-    let covered = |host: &DnsName, by: &[String]| by.iter().any(|name| host.is_covered_by(name));
+    let wanted: Vec<CompactString> = subject
+        .certificate
+        .hosts
+        .iter()
+        .map(|host| host.as_str().into())
+        .collect();
+    let covered = |host: &DnsName, by: &[CompactString]| by.iter().any(|name| host.is_covered_by(name));
     let dropped = subject.certificate.bystanders.iter().find_map(|(ingress, hosts)| {
         let dropped = hosts.iter().find(|host| covered(host, &facts.names) && !covered(host, &wanted))?;
         let ingress = &ingress.name;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -35,7 +37,7 @@ pub enum Inspection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// The DNS names of the subject alternative names; the common name does not count (RFC 9525 section 2).
-    pub names: Vec<String>,
+    pub names: Vec<CompactString>,
     /// Start of validity.
     pub not_before: Timestamp,
     /// End of validity.
@@ -47,7 +49,7 @@ pub struct CertificateFacts {
     /// Whether the stored key belongs to the certificate.
     pub key: KeyMatch,
     /// The servers that cannot load the two files, where others can.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Box<Refusal>>,
     /// The identifier for renewal information (RFC 9773 section 4.1), where the certificate names its issuer's key.
     pub id: Option<CertificateId>,
 }

@@ -25,7 +25,7 @@ pub(super) fn read(certificate: &[u8], key: &[u8]) -> Result<(CertificateFacts, 
     let go = pair_of_go(certificate, key);
     let known = go.as_ref().ok().map(|pair| &*pair.chain[0]);
     let openssl = pair_of_openssl(certificate, key, known);
-    let refused = |library, why| Some(Refusal { library, why });
+    let refused = |library, why| Some(Box::new(Refusal { library, why }));
     match (go, openssl) {
         (Ok(go), Ok(openssl)) if go == openssl => {
             let mut facts = facts(&go)?;
@@ -57,7 +57,7 @@ pub(super) fn read(certificate: &[u8], key: &[u8]) -> Result<(CertificateFacts, 
 
 fn with(facts: CertificateFacts, library: Library, why: String) -> CertificateFacts {
     CertificateFacts {
-        refusal: Some(Refusal { library, why }),
+        refusal: Some(Box::new(Refusal { library, why })),
         ..facts
     }
 }
@@ -135,7 +135,7 @@ fn pair_of_openssl(crt: &[u8], key: &[u8], known: Option<&[u8]>) -> Result<Pair,
 fn facts(pair: &Pair) -> Result<CertificateFacts, String> {
     let leaf = leaf(&pair.chain[0])?;
     Ok(CertificateFacts {
-        names: dns_names(&leaf),
+        names: dns_names(&leaf).into_iter().map(Into::into).collect(),
         not_before: timestamp(leaf.validity().not_before),
         not_after: timestamp(leaf.validity().not_after),
         chain_not_after: chain_not_after(&pair.chain[1..]),

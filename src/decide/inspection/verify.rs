@@ -12,7 +12,7 @@ use super::pair::read;
 /// CA's users know, so it is not asked. `names` are the names that were ordered.
 pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp) -> Result<CertificateFacts, String> {
     let (facts, ders) = read(chain, key)?;
-    if let Some(Refusal { library, why }) = &facts.refusal {
+    if let Some(Refusal { library, why }) = facts.refusal.as_deref() {
         return Err(format!("{library}, could not load it: {why}"));
     }
     match &facts.key {
@@ -20,7 +20,7 @@ pub fn verify_issued(chain: &[u8], key: &[u8], names: &[String], now: Timestamp)
         KeyMatch::Differs => return Err("the certificate is for another key than the order's".into()),
         KeyMatch::Unchecked(what) => return Err(format!("the key cannot be checked: {what}")),
     }
-    if let Some(missing) = names.iter().find(|name| !facts.names.contains(name)) {
+    if let Some(missing) = names.iter().find(|name| !facts.names.iter().any(|one| one == *name)) {
         return Err(format!("the certificate lacks `{missing}`"));
     }
     if facts.not_after <= now {

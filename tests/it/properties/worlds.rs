@@ -161,7 +161,7 @@ pub(super) fn facts() -> impl Strategy<Value = CertificateFacts> {
             let lived = hours(lifetime).mul_f64(age);
             let not_before = now() - lived;
             CertificateFacts {
-                names,
+                names: names.into_iter().map(Into::into).collect(),
                 not_before,
                 not_after: not_before + hours(lifetime),
                 chain_not_after: Some(now() - hours(1)).filter(|_| old_chain),

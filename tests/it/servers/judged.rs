@@ -120,7 +120,7 @@ pub(super) fn other_facts(inspection: &Inspection, leaf: &str) -> Option<String>
         .collect();
     let saturated = |seconds: i64| seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
     let theirs = (
-        names.into_iter().collect(),
+        names.into_iter().map(Into::into).collect(),
         saturated(leaf.not_before),
         saturated(leaf.not_after),
     );
