@@ -1,7 +1,7 @@
 //! `make bench`: how long the shipped program takes, each figure beside its floor, measured in the same run.
 //!
 //! The floors are the same requests without a decision (idle), and a bare instant-acme loop at the same concurrency against the
-//! same Pebble (issue). `ONLY=idle|issue|dead` runs one part, `SIZES=100,1000` says other sizes. A run that stands still is
+//! same Pebble (issue). `ONLY=idle|issue|dead` runs one part, a run of all parts writes `docs/benchmarks.md`; `SIZES=100,1000` says other sizes. A run that stands still is
 //! ended and said, never counted: Pebble 2.10.1 deadlocks now and then under load.
 
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
@@ -10,6 +10,7 @@ mod scene;
 
 mod floor;
 mod objects;
+mod plot;
 mod table;
 
 use std::io::{BufRead as _, BufReader};
@@ -43,6 +44,9 @@ fn main() {
         }
     }
     table.write();
+    if only.is_empty() {
+        table.publish();
+    }
 }
 
 fn sizes(usual: &[usize]) -> Vec<usize> {
