@@ -1,10 +1,12 @@
 //! The certificates of one run while their challenges are answered: present, then probe and obtain each.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::Shared;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use crate::adapters::acme::Account;
@@ -81,17 +83,20 @@ impl<'a> Batch<'a> {
         let ready = |group: Vec<&'a Decision>| {
             let lost = lost.clone();
             async move {
-                let outcome = tokio::select! {
+                let nothing_obtained = |outcome| Err((outcome, Vec::new()));
+                let probed = tokio::select! {
                     biased;
-                    () = self.context.stop.requested() => Some(Outcome::Stopped),
-                    why = lost => Some(nothing_answers(&why)),
-                    probed = probe(prober, &group, presented, self.classes) => probed.err().map(Outcome::Failed),
+                    () = self.context.stop.requested() => nothing_obtained(Outcome::Stopped),
+                    why = lost => nothing_obtained(nothing_answers(&why)),
+                    probed = probe(prober, &group, presented, self.classes) => {
+                        probed.map_err(|(failure, dead)| (Outcome::Failed(failure), dead))
+                    }
                 };
-                (group, outcome)
+                (group, probed)
             }
         };
         let mut probing: FuturesUnordered<_> = with_equal_hosts(routed).into_iter().map(ready).collect();
-        let mut turns: Turns<Vec<&Decision>> = Turns::default();
+        let mut turns: Turns<Vec<Cow<'_, Decision>>> = Turns::default();
         let mut ordering = FuturesUnordered::new();
         let mut most = CONCURRENT_ORDERS;
         loop {
@@ -99,34 +104,54 @@ impl<'a> Batch<'a> {
                 && let Some(mut group) = turns.pop()
             {
                 let decision = group.remove(0);
-                let obtained = self.obtain(decision, lost.clone());
-                ordering.push(obtained.map(move |outcome| (decision, group, outcome)));
+                let lost = lost.clone();
+                ordering.push(async move {
+                    let outcome = self.obtain(&decision, lost).await;
+                    (decision, group, outcome)
+                });
             }
             tokio::select! {
-                Some((group, outcome)) = probing.next() => {
-                    for decision in &group {
+                Some((group, probed)) = probing.next() => {
+                    let mut ready = Vec::new();
+                    for decision in group {
                         progress.probed();
-                        if let Some(outcome) = &outcome {
-                            self.record.ended(decision, outcome.clone());
-                            progress.ended();
+                        match &probed {
+                            Ok(()) => ready.push(Cow::Borrowed(decision)),
+                            Err((outcome, dead)) => match self.narrowed(decision, dead) {
+                                Some(narrowed) => ready.push(Cow::Owned(narrowed)),
+                                None => {
+                                    self.record.ended(decision, outcome.clone());
+                                    progress.ended();
+                                }
+                            },
                         }
                     }
-                    if outcome.is_none() {
-                        wait(&mut turns, group);
-                    }
+                    wait(&mut turns, ready);
                 }
                 Some((decision, group, outcome)) = ordering.next() => {
                     // A CA that has had enough is asked by half as many at a time.
                     if matches!(&outcome, Outcome::Failed(failure) if failure.slows_down) {
                         most = (most / 2).max(1);
                     }
-                    self.record.ended(decision, outcome);
+                    self.record.ended(&decision, outcome);
                     progress.ended();
                     wait(&mut turns, group);
                 }
                 else => break,
             }
         }
+    }
+
+    /// The certificate without the hosts that do not answer, where it may be renewed so.
+    fn narrowed(&self, decision: &Decision, dead: &[DnsName]) -> Option<Decision> {
+        let narrowed = decision.without(dead, Timestamp::now()).filter(|_| !dead.is_empty())?;
+        let hosts: Vec<_> = dead.iter().map(|host| format!("`{host}`")).collect();
+        log::warn!(
+            "`{}` ends soon, and is renewed without {}",
+            decision.certificate.secret,
+            hosts.join(", ")
+        );
+        Some(narrowed)
     }
 
     async fn obtain(&self, decision: &Decision, lost: Shared<impl Future<Output = String>>) -> Outcome {
@@ -187,7 +212,7 @@ fn nothing_answers(why: &str) -> Outcome {
 }
 
 /// Lets certificates with equal hosts wait for their turns, one after the other.
-fn wait<'a>(turns: &mut Turns<Vec<&'a Decision>>, group: Vec<&'a Decision>) {
+fn wait<'a>(turns: &mut Turns<Vec<Cow<'a, Decision>>>, group: Vec<Cow<'a, Decision>>) {
     if let Some(first) = group.first() {
         let ends = first.facts().map(|facts| facts.not_after);
         let namespace = first.certificate.secret.namespace.clone();
@@ -195,14 +220,14 @@ fn wait<'a>(turns: &mut Turns<Vec<&'a Decision>>, group: Vec<&'a Decision>) {
     }
 }
 
-/// Asks every host of certificates with equal hosts; all of them, so that one run names all that are dead. What an earlier run
+/// Asks every host of certificates with equal hosts, and says which do not answer; all of them, so that one run names all that are dead. What an earlier run
 /// left needs no answer any more.
 async fn probe(
     prober: &Prober,
     group: &[&Decision],
     presented: &Presented,
     classes: &[IngressClass],
-) -> Result<(), Failure> {
+) -> Result<(), (Failure, Vec<DnsName>)> {
     let Some(decision) = group.iter().find(|decision| !order::is_issued(decision)) else {
         return Ok(());
     };
@@ -226,13 +251,15 @@ async fn probe(
                 .unwrap_or(CHALLENGE_NAME),
         )
     };
-    Err(Failure {
+    let dead = failures.iter().map(|(host, _)| (*host).clone()).collect();
+    let failure = Failure {
         message: "no order was made, because the CA would not get an answer".into(),
         causes: failures.iter().map(|(_, failure)| failure.to_string()).collect(),
         hint: failures.iter().find_map(hint),
         slows_down: false,
         refused: None,
-    })
+    };
+    Err((failure, dead))
 }
 
 fn status_addresses(certificate: &Certificate, host: &DnsName) -> Vec<String> {

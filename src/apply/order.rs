@@ -89,6 +89,7 @@ async fn try_obtain(
     Ok(Outcome::Issued {
         not_after: facts.not_after,
         issuer: facts.issuer.to_string(),
+        dropped: decision.dropped.clone(),
     })
 }
 

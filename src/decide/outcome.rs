@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::backoff::Refused;
-use super::name::SecretRef;
+use super::name::{DnsName, SecretRef};
 
 /// How the obtaining of a certificate ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Outcome {
         not_after: Timestamp,
         /// The issuer's name.
         issuer: String,
+        /// Hosts that it does not have, since they did not answer and the old one was to end soon.
+        dropped: Vec<DnsName>,
     },
     /// It is not, and the Secret is as it was.
     Failed(Failure),

@@ -1,5 +1,7 @@
 //! The decision: what is to be done about each wanted certificate, and about what dead runs left (I1).
 
+mod wanted;
+
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +15,14 @@ use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
-use super::name::{DnsName, IngressRef, SecretRef};
+use super::name::{DnsName, IngressRef};
 use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::{Route, RuleHost, Serving};
 use super::selection::Selection;
-use super::validity::{is_asked_about, renew_at, short};
+use super::validity::{is_last_tenth, renew_at, short};
+
+pub use wanted::{renewal_information_wanted, secrets_wanted};
 
 /// What is to be done: the value that a dry run prints and that a run applies.
 #[derive(Clone, Debug)]
@@ -68,6 +72,8 @@ pub struct Decision {
     pub pending: Option<Box<Pending>>,
     /// What the CA refused of it lately; nothing unless it is due.
     pub attempts: Option<Box<Attempts>>,
+    /// Hosts that this run leaves out, since they do not answer and the certificate ends soon ([`Decision::without`]).
+    pub dropped: Vec<DnsName>,
     /// What must be answered for, so that the CA can validate each host; nothing unless it is obtained.
     pub routes: Vec<Route>,
     /// What else is worth knowing.
@@ -243,6 +249,18 @@ impl Plan {
 }
 
 impl Decision {
+    /// The same for the hosts that answer, where that is better than to wait for these: less than a tenth of the lifetime is left,
+    /// and some answer. They return when all do, since the new certificate has a whole lifetime.
+    pub fn without(&self, dead: &[DnsName], now: Timestamp) -> Option<Self> {
+        let ends = self.facts().is_some_and(|facts| is_last_tenth(facts, now));
+        let mut narrowed = self.clone();
+        narrowed.certificate.hosts.retain(|host| !dead.contains(host));
+        narrowed.dropped = dead.to_vec();
+        // It is for all hosts, one of which the CA cannot validate.
+        narrowed.pending = None;
+        (ends && !narrowed.certificate.hosts.is_empty()).then_some(narrowed)
+    }
+
     /// What is known of the certificate that is there.
     pub fn facts(&self) -> Option<&CertificateFacts> {
         self.secret.as_ref()?.facts()
@@ -316,6 +334,7 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         replaces: replaces(&subject).filter(|_| verdict == Verdict::Issue).map(Box::new),
         notes: notes(&subject, pending),
         pending: pending.cloned().map(Box::new),
+        dropped: Vec::new(),
         routes: Vec::new(),
         certificate,
     };
@@ -445,42 +464,6 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
         }
     }
     notes
-}
-
-/// The Secrets that Ingresses and the ledger ask for: what an observation must read.
-pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
-    let wanted = desired(&observed.ingresses, &policy.annotation).certificates;
-    let wanted = wanted
-        .into_iter()
-        .filter(|certificate| policy.selection.selects(certificate, classes(observed)))
-        .map(|certificate| certificate.secret);
-    // Of an entry in the ledger it must be known whether its certificate is stored, whoever wants it today.
-    let pending = observed.ledger.found().into_iter().flat_map(|ledger| &ledger.pending);
-    wanted.chain(pending.map(Pending::secret)).collect()
-}
-
-/// The certificates whose CA may have a suggestion (RFC 9773): ours, of this directory, whose turn it is. What ends first comes
-/// first.
-pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(SecretRef, CertificateId)> {
-    let Some(directory) = &policy.directory else {
-        return Vec::new();
-    };
-    let id = |secret: &SecretRef| {
-        let secret = observed.secrets.get(secret)?.found()?;
-        let facts = secret.facts()?;
-        let ours = secret
-            .marker()
-            .is_some_and(|marker| marker.directory == directory.url());
-        let id = facts.id.as_ref().filter(|_| ours && facts.not_after > observed.now)?;
-        is_asked_about(id, observed.now, policy.interval).then_some((facts.not_after, id))
-    };
-    let secrets = observed.secrets.keys();
-    let mut wanted: Vec<_> = secrets.filter_map(|secret| Some((id(secret)?, secret))).collect();
-    wanted.sort();
-    wanted
-        .into_iter()
-        .map(|((_, id), secret)| (secret.clone(), id.clone()))
-        .collect()
 }
 
 #[cfg(test)]

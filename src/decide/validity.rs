@@ -15,6 +15,11 @@ pub fn lifetime(facts: &CertificateFacts) -> SignedDuration {
     facts.not_after.duration_since(facts.not_before)
 }
 
+/// Whether less than a tenth of the lifetime is left.
+pub(super) fn is_last_tenth(facts: &CertificateFacts, now: Timestamp) -> bool {
+    facts.not_after.duration_since(now) < lifetime(facts) / 10
+}
+
 /// How much validity a certificate must have left: a third of its lifetime, half where that is under ten days.
 /// A setting overrides, up to two thirds: more would renew it on every run.
 pub fn least_validity(facts: &CertificateFacts, policy: &Policy) -> SignedDuration {

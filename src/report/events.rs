@@ -7,7 +7,7 @@ use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use crate::decide::desired::Certificate;
-use crate::decide::name::{IngressRef, MANAGED_BY, RunId};
+use crate::decide::name::{DnsName, IngressRef, MANAGED_BY, RunId};
 use crate::decide::outcome::{Outcome, Outcomes};
 use crate::decide::plan::{Decision, Plan};
 
@@ -45,6 +45,8 @@ pub enum EventKind {
     Failed,
     /// It must not be, or not now.
     Refused,
+    /// It is stored, and lacks a host that it had.
+    HostDropped,
 }
 
 impl Event {
@@ -85,6 +87,7 @@ impl EventKind {
             Self::Issued => "Issued",
             Self::Failed => "Failed",
             Self::Refused => "Refused",
+            Self::HostDropped => "HostDropped",
         }
     }
 
@@ -102,7 +105,16 @@ pub fn events(plan: &Plan, outcomes: &Outcomes, run: &RunId) -> Vec<Event> {
     for decision in &plan.issue {
         let certificate = &decision.certificate;
         let (kind, note) = match outcomes.get(&certificate.secret) {
-            Some(Outcome::Issued { not_after, issuer }) => {
+            Some(Outcome::Issued {
+                not_after,
+                issuer,
+                dropped,
+            }) => {
+                for host in dropped {
+                    let note = dropped_note(host);
+                    let key = format!("{} {host}", run.as_str());
+                    events.extend(on_each_ingress(certificate, EventKind::HostDropped, &note, &key));
+                }
                 (EventKind::Issued, format!("valid until {not_after}, by `{issuer}`"))
             }
             Some(Outcome::Failed(failure)) => (EventKind::Failed, failure.to_string()),
@@ -122,6 +134,13 @@ pub fn events(plan: &Plan, outcomes: &Outcomes, run: &RunId) -> Vec<Event> {
         ));
     }
     events
+}
+
+/// Why a certificate was renewed without a host.
+pub(super) fn dropped_note(host: &DnsName) -> String {
+    format!(
+        "it was renewed without `{host}`, which did not answer: less than a tenth of the lifetime was left; it gets `{host}` back when all hosts answer"
+    )
 }
 
 /// By its reason alone: a sentence may hold what differs from run to run, such as a time or a request's number.
@@ -219,6 +238,7 @@ mod tests {
         let issued = Outcome::Issued {
             not_after: now(),
             issuer: "CN=Test".into(),
+            dropped: Vec::new(),
         };
         let events = of(ingresses.clone(), Some(issued), "r1");
         let told: Vec<_> = events

@@ -21,6 +21,8 @@ use crate::decide::outcome::{Failure, Outcome, Outcomes};
 use crate::decide::plan::{Decision, Plan, Verdict};
 use crate::decide::validity::lifetime;
 
+use events::dropped_note;
+
 /// The process's exit status: one place decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -212,10 +214,12 @@ impl Report {
         }
     }
 
-    /// 1 where a due certificate has no good outcome or the CA refused it lately, or a read was unknown; a refusal alone is no failure of the run.
+    /// 1 where a due certificate has no good outcome, lacks a host or the CA refused it lately, or a read was unknown; a refusal alone is no failure of the run.
     pub fn exit_status(&self) -> ExitStatus {
         let refused_lately = |decision: &Decision| decision.reason == Reason::BackingOff;
-        if self.summary.failed + self.summary.unknown > 0 || self.plan.keep.iter().any(refused_lately) {
+        let drops = |outcome: &Outcome| matches!(outcome, Outcome::Issued { dropped, .. } if !dropped.is_empty());
+        let dropped = self.outcomes.iter().flat_map(Outcomes::values).any(drops);
+        if self.summary.failed + self.summary.unknown > 0 || dropped || self.plan.keep.iter().any(refused_lately) {
             return ExitStatus::Failure;
         }
         ExitStatus::Success
@@ -265,7 +269,7 @@ impl<'a> CertificateRow<'a> {
             .map(|outcomes| outcomes.get(&certificate.secret).unwrap_or(&Outcome::Stopped));
         let facts = decision.facts();
         let (not_after, issuer, left) = match outcome {
-            Some(Outcome::Issued { not_after, issuer }) => (Some(*not_after), Some(issuer.as_str()), Some(1.0)),
+            Some(Outcome::Issued { not_after, issuer, .. }) => (Some(*not_after), Some(issuer.as_str()), Some(1.0)),
             _ => (
                 facts.map(|facts| facts.not_after),
                 facts.map(|facts| &*facts.issuer),
@@ -322,9 +326,12 @@ fn share_left(facts: &CertificateFacts, now: Timestamp) -> Option<f64> {
 impl<'a> From<&'a Outcome> for OutcomeRow<'a> {
     fn from(outcome: &'a Outcome) -> Self {
         match outcome {
-            Outcome::Issued { .. } => Self {
+            Outcome::Issued { dropped, .. } => Self {
                 result: "issued",
-                message: None,
+                message: (!dropped.is_empty()).then(|| {
+                    let notes: Vec<_> = dropped.iter().map(dropped_note).collect();
+                    format!("HostDropped: {}", notes.join("; "))
+                }),
                 hint: None,
                 failure: None,
             },

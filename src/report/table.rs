@@ -110,7 +110,7 @@ impl Report {
         }
         for row in self.certificates() {
             let Some(OutcomeRow {
-                result: result @ ("failed" | "stopped"),
+                result,
                 message,
                 hint,
                 failure,
@@ -118,6 +118,9 @@ impl Report {
             else {
                 continue;
             };
+            if *result == "issued" && message.is_none() {
+                continue;
+            }
             match failure {
                 Some(Failure { message, causes, .. }) if causes.len() > 1 => {
                     write_sentence(out, style, result, &format!("{}: {message}:", row.place()))?;

@@ -89,3 +89,40 @@ fn a_hundred_runs_ask_a_ca_that_refuses_as_often_as_the_schedule_says() {
     assert_eq!(attempts(&scene, &namespace), Value::Null);
     scene.assert_no_challenge_is_left();
 }
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn what_ends_soon_is_renewed_without_the_host_that_does_not_answer() {
+    const DEAD: &str = "dead.dropped.example";
+    let scene = Scene::new("dropped");
+    let namespace = scene.namespace("web");
+    crate::scene::break_dns(DEAD);
+    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.dropped.example", DEAD]));
+    let first = scene.run(&["--probe-timeout", "2s"]).exits(1);
+    assert!(
+        first.stdout.contains("0 issued, 1 failed"),
+        "nothing to lose: {}",
+        first.stdout
+    );
+    assert_eq!(scene.pebble.count("Added order"), 0);
+
+    let annotation = json!({"annotations": {"kubernetes.io/tls-acme": "true"}});
+    let expired = scene.expired_secret(&namespace, "a-tls", "a.dropped.example", annotation, json!({}));
+    scene.apply(&expired.to_string());
+    let ran = scene.run(&["--probe-timeout", "2s"]).exits(1);
+    assert!(ran.stdout.contains("1 issued, 0 failed"), "{}", ran.stdout);
+    let words = format!("HostDropped: it was renewed without `{DEAD}`");
+    assert!(ran.stdout.contains(&words), "{}", ran.stdout);
+    let events = crate::scene::kubectl(&["get", "events", "-n", &namespace], "");
+    assert!(events.contains("HostDropped"), "{events}");
+
+    // The new certificate has a whole lifetime: it waits until all hosts answer.
+    let next = scene.run(&["--probe-timeout", "2s"]).exits(1);
+    assert!(
+        next.stdout.contains("HostNotCovered") && next.stdout.contains("0 issued, 1 failed"),
+        "{}",
+        next.stdout
+    );
+    assert_eq!(scene.pebble.count("Added order"), 1);
+    scene.assert_nothing_is_left();
+}

@@ -108,6 +108,7 @@ fn of_run() -> Report {
     let issued = Outcome::Issued {
         not_after: Timestamp::now() + days(90),
         issuer: "CN=Test".into(),
+        dropped: Vec::new(),
     };
     let failed = Outcome::Failed(Failure::new("no answer", Some("ask again".into())));
     let secret = |name| SecretRef::new("web", name);

@@ -2,7 +2,7 @@ mod ledger;
 
 use super::*;
 use crate::decide::fixtures::{self, certificate, ingress, now, observed, secret};
-use crate::decide::name::IngressRef;
+use crate::decide::name::{IngressRef, SecretRef};
 use crate::decide::observed::{Ingress, LeftoverKind, RenewalWindow};
 use crate::decide::policy::TLS_ACME;
 use jiff::SignedDuration;
@@ -415,4 +415,31 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
             "{what}: {notes}"
         );
     }
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_left_out_in_the_last_tenth_of_the_lifetime_only() {
+    let name = |host: &str| host.parse().expect("a name");
+    let (a, b): (DnsName, DnsName) = (name("a.example"), name("b.example"));
+    for (days_left, dead, expected) in [
+        (8, vec![b.clone()], Some(vec![a.clone()])),
+        (10, vec![b.clone()], None),
+        (-1, vec![b.clone()], Some(vec![a.clone()])),
+        (8, vec![a.clone(), b.clone()], None),
+    ] {
+        let observed = observed(
+            vec![web()],
+            Read::Found(secret(&with_days_left(days_left), Some(DIRECTORY))),
+        );
+        let plan = plan(&observed, &policy());
+        let narrowed = plan.issue[0].without(&dead, now());
+        let hosts = narrowed.as_ref().map(|it| it.certificate.hosts.clone());
+        assert_eq!(hosts, expected, "{days_left} days left, {dead:?} dead");
+        assert!(narrowed.is_none_or(|it| it.dropped == dead));
+    }
+    let nothing_yet = plan(&observed(vec![web()], Read::Absent), &policy());
+    assert!(
+        nothing_yet.issue[0].without(&[b], now()).is_none(),
+        "there is nothing to lose"
+    );
 }

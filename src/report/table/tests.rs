@@ -5,6 +5,7 @@ use crate::decide::observed::{Leftover, LeftoverKind, Observed, Read};
 use crate::decide::outcome::{Outcome, Outcomes};
 use crate::decide::plan::plan;
 use crate::decide::policy::Policy;
+use crate::report::ExitStatus;
 
 const TERMINAL: Style = Style {
     bar: true,
@@ -155,6 +156,7 @@ fn wide_has_all_hosts_however_narrow_the_terminal() {
     let issued = Outcome::Issued {
         not_after: now() + days(90),
         issuer: "CN=Test".into(),
+        dropped: Vec::new(),
     };
     let text = written(|out| report(Some(issued)).write_wide_text(out, &TERMINAL));
     assert!(
@@ -201,4 +203,21 @@ fn whatever_is_left_shows_in_the_bar() {
     ] {
         assert_eq!(bar(share), expected, "{share}");
     }
+}
+
+#[test]
+fn a_certificate_that_lacks_a_host_is_no_success() {
+    let issued = Outcome::Issued {
+        not_after: now() + days(90),
+        issuer: "CN=Test".into(),
+        dropped: vec!["x.example".parse().expect("a name")],
+    };
+    let report = report(Some(issued));
+    assert_eq!(report.exit_status(), ExitStatus::Failure);
+    let text = written(|out| report.write_text(out, &Style::default()));
+    assert!(
+        text.contains("issued web/b-tls: HostDropped: it was renewed without `x.example`"),
+        "{text}"
+    );
+    assert!(text.contains("1 issued, 0 failed"), "{text}");
 }
