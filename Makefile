@@ -9,7 +9,7 @@ ARCHIVE := target/image/kube-lego-once.tar
 # Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
 NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
-.PHONY: help build image test demo demo-down cluster-binaries test-binaries cluster-tests picture bench
+.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests picture bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -59,6 +59,9 @@ demo: ## the announcement's story, on a cluster that stays up
 picture: ## draws docs/run.svg anew, from a real run
 	$(MAKE) --no-print-directory NODES= cluster-binaries
 	PICTURE=1 $(CLUSTER) run -- cargo test --locked --test it picture -- --ignored
+
+test-all: ## `make test` with every cut point and a hundred runs, not a sample of them
+	CUTS=all KILLS=36 RUNS=100 $(MAKE) --no-print-directory test
 
 bench: build ## how long the shipped program takes, beside its floors; ONLY=idle|issue|dead and SIZES=100,1000 choose
 	$(MAKE) --no-print-directory NODES= cluster-binaries

@@ -39,9 +39,12 @@ pub async fn obtain(decision: &Decision, account: &Account, held: &Held, context
 /// A run that comes soon must not ask the CA for the same again.
 async fn remember(decision: &Decision, account: &Account, refused: &Refused, context: &Context) {
     let Certificate { secret, hosts, .. } = &decision.certificate;
+    // The next run looks for what the Ingresses ask for.
+    let mut hosts: Vec<_> = hosts.iter().chain(&decision.dropped).cloned().collect();
+    hosts.sort();
     let attempt = Attempt {
         secret,
-        hosts,
+        hosts: &hosts,
         directory: &context.marker(account).directory,
         account: account.url(),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scene::{Scene, kubectl};
 
 /// Between one moment at which a run is killed and the next.
-const STEP: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(50);
 /// A run of five certificates takes about as many steps.
 const STEPS: u32 = 36;
 /// Runs at the same time: each waits half a minute for the Lease of the one that was killed.
