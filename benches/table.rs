@@ -67,7 +67,7 @@ impl Table {
             said("date", &["-u", "+%Y-%m-%d"]),
             said("git", &["rev-parse", "--short", "HEAD"]),
             said("nproc", &[]),
-            said("uname", &["-r"]),
+            said("uname", &["-r"]).split('.').take(2).collect::<Vec<_>>().join("."),
             said("rustc", &["--version"]),
             super::CONCURRENT_ORDERS,
             self.slopes(),
