@@ -42,6 +42,11 @@ fn a_hundred_runs_ask_a_ca_that_refuses_as_often_as_the_schedule_says() {
     );
     assert_eq!(scene.pebble.count("Added order"), 1, "of {runs} runs");
     println!("{runs} runs, 1 attempt");
+    assert_ne!(
+        scene.pebble.count("set INVALID"),
+        0,
+        "the words by which a failed validation is known"
+    );
 
     let explained = scene
         .command("explain")
