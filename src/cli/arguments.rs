@@ -119,8 +119,8 @@ pub(super) struct RunArgs {
     /// Renew the named certificates although nothing is due; needs names and exactly one --namespace
     #[arg(long, requires = "names", help_heading = "Decision")]
     pub(super) force: bool,
-    /// Try the named certificates although the CA refused them lately (reason BackingOff)
-    #[arg(long, requires = "names", help_heading = "Decision")]
+    /// Try these certificates although the CA refused them lately (reason BackingOff); needs names or a --namespace
+    #[arg(long, help_heading = "Decision")]
     pub(super) retry_now: bool,
     #[command(flatten)]
     pub(super) challenge: ChallengeArgs,

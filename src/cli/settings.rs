@@ -154,6 +154,9 @@ impl RunArgs {
         if self.force && self.selection.namespaces.len() != 1 {
             anyhow::bail!("`--force` needs exactly one `--namespace`, so that it renews what is meant and no more");
         }
+        if self.retry_now && self.names.is_empty() && self.selection.namespaces.is_empty() {
+            anyhow::bail!("`--retry-now` needs names or a `--namespace`, so that it tries what is meant and no more");
+        }
         let directory = self.authority.directory.clone();
         let private = directory
             .as_ref()

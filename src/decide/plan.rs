@@ -15,8 +15,8 @@ use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
-use super::name::{DnsName, IngressRef};
-use super::observed::{IngressClass, Leftover, Observed, Read, Secret, Unread};
+use super::name::{DnsName, IngressRef, SecretRef};
+use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::{Route, RuleHost, Serving};
 use super::selection::Selection;
@@ -399,12 +399,18 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Certificate]) -> 
     let useless = |pending: &&Pending| pending.is_over(observed.now) || is_stored(pending, observed);
     let pending = ledger.pending.iter().filter(useless).map(Pending::secret);
     let pending = pending.map(|secret| (EntryKind::Pending, secret));
-    // Where an Ingress may be that asks for it, which this run does not see, its attempts stay.
+    // This run may not see the Ingress that asks for it, or look for another annotation: then its attempts stay.
+    let names = |ingress: &Ingress, secret: &SecretRef| {
+        let mut named = ingress.tls.iter().filter_map(|tls| tls.secret_name.as_ref());
+        ingress.name.namespace == secret.namespace && named.any(|name| *name == secret.name)
+    };
     let unwanted = |attempts: &&Attempts| {
         let secret = attempts.secret();
-        let found = wanted.binary_search_by(|certificate| certificate.secret.cmp(&secret));
-        attempts.are_over(observed.now)
-            || !observed.namespaces_unseen && found.ok().is_none_or(|at| !attempts.are_for(&wanted[at].hosts))
+        let gone = match wanted.binary_search_by(|certificate| certificate.secret.cmp(&secret)) {
+            Ok(at) => !attempts.are_for(&wanted[at].hosts),
+            Err(_) => !observed.ingresses.iter().any(|ingress| names(ingress, &secret)),
+        };
+        attempts.are_over(observed.now) || gone && !observed.namespaces_unseen
     };
     let attempts = ledger.attempts.iter().filter(unwanted).map(Attempts::secret);
     let attempts = attempts.map(|secret| (EntryKind::Attempts, secret));

@@ -166,6 +166,15 @@ fn what_the_ca_refused_lately_waits() {
             );
         }
     }
+    // An Ingress that another run may look after, by another annotation, keeps them; without it they go.
+    for (ingresses, forgotten) in [(vec![web().without_annotation()], 0), (vec![], 1)] {
+        let mut observed = observed(ingresses, Read::Absent);
+        observed.ledger = Read::Found(Ledger {
+            attempts: vec![entry(both, DIRECTORY)],
+            ..Ledger::default()
+        });
+        assert_eq!(plan(&observed, &policy()).forget.len(), forgotten);
+    }
     // What is valid does not wait, whatever was refused: an Ingress may have had these hosts before.
     let mut observed = observed(vec![web()], Read::Found(secret(&with_days_left(60), Some(DIRECTORY))));
     observed.ledger = Read::Found(Ledger {
