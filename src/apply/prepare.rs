@@ -127,7 +127,7 @@ async fn open_account(context: &Context) -> anyhow::Result<Account> {
             cluster.store_account(home, directory, key.clone()).await?;
             key
         }
-        Read::Unknown(unread) => return Err(unread.into()),
+        Read::Unknown(unread) => return Err((*unread).into()),
     };
     let KnownAccount { account, store, lost } = authority.account(&stored).await?;
     if let Some(store) = store {

@@ -27,7 +27,7 @@ pub async fn leftovers(cluster: &Cluster, home: &str) -> anyhow::Result<Observed
     observed.lease_holder = match cluster.lease_holder(home).await {
         Read::Found(holder) => holder,
         Read::Absent => None,
-        Read::Unknown(unread) => return Err(unread.into()),
+        Read::Unknown(unread) => return Err((*unread).into()),
     };
     Ok(observed)
 }

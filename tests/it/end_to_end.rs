@@ -395,16 +395,18 @@ fn a_run_that_waits_for_the_lease_can_be_stopped() {
 fn two_runs_at_once_are_kept_apart_by_the_lease() {
     let scene = Scene::new("twice");
     let namespace = scene.namespace("web");
-    scene.apply(&scene.ingress(&namespace, "a", "a-tls", &["a.twice.example"]));
-    let running = [scene.start(), scene.start()];
-    for child in running {
-        Ran::from(child.wait_with_output().expect("the program ends")).exits(0);
+    let pairs = runs(1).min(20);
+    for pair in 1..=pairs {
+        let (name, host) = (format!("i{pair}"), format!("h{pair}.twice.example"));
+        scene.apply(&scene.ingress(&namespace, &name, &format!("tls-{pair}"), &[&host]));
+        let running = [scene.start(), scene.start()];
+        for child in running {
+            Ran::from(child.wait_with_output().expect("the program ends")).exits(0);
+        }
+        let orders = scene.pebble.count("Added order");
+        assert_eq!(orders, pair, "the second looked again under the Lease");
     }
-    assert_eq!(
-        scene.pebble.count("Added order"),
-        1,
-        "the second looked again under the Lease"
-    );
+    println!("two runs at once, {pairs} times: {pairs} orders");
     scene.assert_nothing_is_left();
 }
 
@@ -479,11 +481,16 @@ pub fn https(host: &str, root: &std::path::Path) {
     assert!(page.starts_with("hello from "), "{page}");
 }
 
+/// So many as `RUNS` says.
+fn runs(usual: usize) -> usize {
+    std::env::var("RUNS").map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// `RUNS=50` takes more of them: an order that starts before its route is there for good is a failed validation at the CA.
 #[test]
 #[ignore = "needs the test cluster"]
 fn runs_in_a_row_with_fresh_hosts_have_no_failed_validation() {
-    let runs: usize = std::env::var("RUNS").map_or(5, |text| text.parse().expect("a number"));
+    let runs = runs(5);
     let scene = Scene::new("fresh");
     let namespace = scene.namespace("web");
     for run in 0..runs {

@@ -33,6 +33,8 @@ pub(super) enum Cause {
     Status(Box<Status>),
     /// There was no answer: the whole chain of sources.
     Transport(String),
+    /// There is no connection, and no later try has one: credentials, or a certificate.
+    Denied(String),
     /// An answer that is none.
     Unreadable(String),
     /// Whatever else: a bound that was reached.
@@ -72,7 +74,7 @@ impl ClusterError {
             Cause::Status(status) if !status.message.is_empty() => &status.message,
             Cause::Status(status) if !status.reason.is_empty() => &status.reason,
             Cause::Status(_) => "an error without a message",
-            Cause::Transport(text) | Cause::Unreadable(text) | Cause::Other(text) => text,
+            Cause::Transport(text) | Cause::Denied(text) | Cause::Unreadable(text) | Cause::Other(text) => text,
         }
     }
 
@@ -146,7 +148,7 @@ impl ClusterError {
         match &self.0.cause {
             Cause::Status(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
             Cause::Transport(_) | Cause::Unreadable(_) => true,
-            Cause::Other(_) => false,
+            Cause::Denied(_) | Cause::Other(_) => false,
         }
     }
 
@@ -154,7 +156,7 @@ impl ClusterError {
     pub(super) fn is_outcome_unknown(&self) -> bool {
         match &self.0.cause {
             Cause::Status(status) => status.code >= 500,
-            Cause::Transport(_) | Cause::Unreadable(_) | Cause::Other(_) => true,
+            Cause::Transport(_) | Cause::Denied(_) | Cause::Unreadable(_) | Cause::Other(_) => true,
         }
     }
 
@@ -200,10 +202,12 @@ impl ClusterError {
             return Some(format!("`kubectl create namespace {namespace}` makes it"));
         }
         match &self.0.cause {
-            Cause::Transport(text) if text.contains("certificate expired") || text.contains("not valid yet") => {
+            Cause::Denied(text) if text.contains("certificate expired") || text.contains("not valid yet") => {
                 Some(format!("is the clock right, here and at `{server}`?"))
             }
-            Cause::Transport(_) => Some(format!("is `{server}` the right API server, and reachable from here?")),
+            Cause::Transport(_) | Cause::Denied(_) => {
+                Some(format!("is `{server}` the right API server, and reachable from here?"))
+            }
             _ => None,
         }
     }
@@ -213,14 +217,13 @@ impl ClusterError {
 pub(super) fn cause(error: kube::Error) -> Cause {
     match error {
         kube::Error::Api(status) => Cause::Status(status),
-        // No later try has other credentials, or another certificate.
         kube::Error::Service(error) => match (error.downcast_ref::<AuthError>(), chain(&*error)) {
-            (Some(error), _) => Cause::Other(auth(error, None)),
-            (None, words) if words.contains("invalid peer certificate") => Cause::Other(words),
+            (Some(error), _) => Cause::Denied(auth(error, None)),
+            (None, words) if words.contains("invalid peer certificate") => Cause::Denied(words),
             (None, words) => Cause::Transport(words),
         },
         kube::Error::HyperError(error) => Cause::Transport(chain(&error)),
-        kube::Error::Auth(error) => Cause::Other(auth(&error, None)),
+        kube::Error::Auth(error) => Cause::Denied(auth(&error, None)),
         // Its Display is the offset, its Debug the bytes.
         kube::Error::FromUtf8(_) => Cause::Unreadable("the answer is not UTF-8".into()),
         error => Cause::Other(chain(&error)),
