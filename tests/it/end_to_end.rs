@@ -390,26 +390,6 @@ fn a_run_that_waits_for_the_lease_can_be_stopped() {
     scene.assert_nothing_is_left();
 }
 
-#[test]
-#[ignore = "needs the test cluster"]
-fn two_runs_at_once_are_kept_apart_by_the_lease() {
-    let scene = Scene::new("twice");
-    let namespace = scene.namespace("web");
-    let pairs = runs(1).min(20);
-    for pair in 1..=pairs {
-        let (name, host) = (format!("i{pair}"), format!("h{pair}.twice.example"));
-        scene.apply(&scene.ingress(&namespace, &name, &format!("tls-{pair}"), &[&host]));
-        let running = [scene.start(), scene.start()];
-        for child in running {
-            Ran::from(child.wait_with_output().expect("the program ends")).exits(0);
-        }
-        let orders = scene.pebble.count("Added order");
-        assert_eq!(orders, pair, "the second looked again under the Lease");
-    }
-    println!("two runs at once, {pairs} times: {pairs} orders");
-    scene.assert_nothing_is_left();
-}
-
 /// Waits until a child has said something on stderr; the rest of what it says is read to its end meanwhile.
 fn wait_until_said(child: &mut Child, words: &'static str) -> JoinHandle<String> {
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -479,28 +459,4 @@ pub fn https(host: &str, root: &std::path::Path) {
     // The controller takes up a new Secret a moment after it is stored, the first of all with a new listener.
     let page = eventually(&["-sS", "--max-time", "5", "--cacert", root, "--resolve", &resolve, &url]);
     assert!(page.starts_with("hello from "), "{page}");
-}
-
-/// So many as `RUNS` says.
-fn runs(usual: usize) -> usize {
-    std::env::var("RUNS").map_or(usual, |text| text.parse().expect("a number"))
-}
-
-/// `RUNS=50` takes more of them: an order that starts before its route is there for good is a failed validation at the CA.
-#[test]
-#[ignore = "needs the test cluster"]
-fn runs_in_a_row_with_fresh_hosts_have_no_failed_validation() {
-    let runs = runs(5);
-    let scene = Scene::new("fresh");
-    let namespace = scene.namespace("web");
-    for run in 0..runs {
-        let host = format!("h{run}.fresh.example");
-        scene.apply(&scene.ingress(&namespace, &format!("i{run}"), &format!("tls-{run}"), &[&host]));
-        let ran = scene.run(&[]).exits(0);
-        assert!(ran.stdout.contains("1 issued, 0 failed"), "{}", ran.stdout);
-    }
-    let failed = scene.pebble.count("set INVALID");
-    println!("{runs} runs with a fresh host each: {failed} failed validations");
-    assert_eq!(failed, 0);
-    scene.assert_nothing_is_left();
 }

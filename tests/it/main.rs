@@ -26,6 +26,7 @@ mod properties;
 mod quick_start;
 mod quota;
 mod refusals;
+mod repeated;
 mod report;
 mod scene;
 mod served;

@@ -1,0 +1,47 @@
+//! What holds once must hold each time: `RUNS` says how often.
+
+use crate::scene::{Ran, Scene};
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn two_runs_at_once_are_kept_apart_by_the_lease() {
+    let scene = Scene::new("twice");
+    let namespace = scene.namespace("web");
+    let pairs = runs(1).min(20);
+    for pair in 1..=pairs {
+        let (name, host) = (format!("i{pair}"), format!("h{pair}.twice.example"));
+        scene.apply(&scene.ingress(&namespace, &name, &format!("tls-{pair}"), &[&host]));
+        let running = [scene.start(), scene.start()];
+        for child in running {
+            Ran::from(child.wait_with_output().expect("the program ends")).exits(0);
+        }
+        let orders = scene.pebble.count("Added order");
+        assert_eq!(orders, pair, "the second looked again under the Lease");
+    }
+    println!("two runs at once, {pairs} times: {pairs} orders");
+    scene.assert_nothing_is_left();
+}
+
+/// So many as `RUNS` says.
+fn runs(usual: usize) -> usize {
+    std::env::var("RUNS").map_or(usual, |text| text.parse().expect("a number"))
+}
+
+/// `RUNS=50` takes more of them: an order that starts before its route is there for good is a failed validation at the CA.
+#[test]
+#[ignore = "needs the test cluster"]
+fn runs_in_a_row_with_fresh_hosts_have_no_failed_validation() {
+    let runs = runs(5);
+    let scene = Scene::new("fresh");
+    let namespace = scene.namespace("web");
+    for run in 0..runs {
+        let host = format!("h{run}.fresh.example");
+        scene.apply(&scene.ingress(&namespace, &format!("i{run}"), &format!("tls-{run}"), &[&host]));
+        let ran = scene.run(&[]).exits(0);
+        assert!(ran.stdout.contains("1 issued, 0 failed"), "{}", ran.stdout);
+    }
+    let failed = scene.pebble.count("set INVALID");
+    println!("{runs} runs with a fresh host each: {failed} failed validations");
+    assert_eq!(failed, 0);
+    scene.assert_nothing_is_left();
+}
