@@ -131,3 +131,29 @@ fn what_ends_soon_is_renewed_without_the_host_that_does_not_answer() {
     assert_eq!(scene.pebble.count("Added order"), 1);
     scene.assert_nothing_is_left();
 }
+
+#[test]
+#[ignore = "needs the test cluster"]
+fn one_tenants_three_hundred_cost_another_tenants_ten_nothing() {
+    let scene = Scene::new("ceiling");
+    let (many, few) = (scene.namespace("many"), scene.namespace("few"));
+    let of = |namespace: &str, count: usize| -> String {
+        (0..count)
+            .map(|n| {
+                let host = format!("h{n}.{namespace}.example");
+                scene.ingress(namespace, &format!("i{n}"), &format!("tls-{n}"), &[&host])
+            })
+            .collect()
+    };
+    scene.apply(&(of(&many, 300) + &of(&few, 10)));
+    let ran = scene.run(&["--max-orders", "50"]).exits(0);
+    let words = "310 certificates: 50 issued, 0 failed, 0 valid, 260 waiting, 0 refused";
+    assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    assert_eq!(scene.pebble.count("Added order"), 50);
+    let stored = |namespace: &str| {
+        let secrets = scene.names("secrets", namespace);
+        secrets.iter().filter(|name| name.starts_with("secret/tls-")).count()
+    };
+    assert_eq!((stored(&few), stored(&many)), (10, 40));
+    scene.assert_nothing_is_left();
+}
