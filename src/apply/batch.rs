@@ -144,7 +144,7 @@ impl<'a> Batch<'a> {
 
     /// The certificate without the hosts that do not answer, where it may be renewed so.
     fn narrowed(&self, decision: &Decision, dead: &[DnsName]) -> Option<Decision> {
-        let narrowed = decision.without(dead, Timestamp::now()).filter(|_| !dead.is_empty())?;
+        let narrowed = decision.without(dead, Timestamp::now())?;
         let hosts: Vec<_> = dead.iter().map(|host| format!("`{host}`")).collect();
         log::warn!(
             "`{}` ends soon, and is renewed without {}",

@@ -7,53 +7,30 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::checks::Reason;
-use super::directory::{Directory, Trust};
+use super::directory::{Directory, OrderLimit};
 use super::observed::{Observed, Read};
-use super::plan::Decision;
+use super::plan::{Decision, though_due};
 use super::policy::Policy;
 use super::turns::Turns;
-
-/// A CA's limit on the new orders of an account.
-struct Limit {
-    whose: &'static str,
-    orders: usize,
-    within: SignedDuration,
-}
-
-/// <https://letsencrypt.org/docs/rate-limits/#new-orders-per-account>. Staging's is five times as high
-/// (<https://letsencrypt.org/docs/staging-environment/>); what is tried there is to be like production.
-const LETS_ENCRYPT: Limit = Limit {
-    whose: "Let's Encrypt",
-    orders: 300,
-    within: SignedDuration::from_hours(3),
-};
 
 /// Let's Encrypt dates certificates back by an hour.
 const DATED_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-impl Limit {
-    fn of(directory: &Directory) -> Option<Self> {
-        let lets_encrypt = directory.url().contains(".api.letsencrypt.org/");
-        (lets_encrypt && directory.trust() != Trust::Private).then_some(LETS_ENCRYPT)
-    }
-
-    /// How many orders of this directory were made lately, as far as this run can see.
-    fn used(&self, directory: &Directory, observed: &Observed) -> usize {
-        let since = observed.now - self.within;
-        let stored = observed.secrets.values().filter_map(Read::found).filter(|secret| {
-            let lately = secret
-                .facts()
-                .is_some_and(|facts| facts.not_before + DATED_BACK >= since);
-            lately
-                && secret
-                    .marker()
-                    .is_some_and(|marker| marker.directory == directory.url())
-        });
-        let ledger = observed.ledger.found();
-        let failed = ledger.into_iter().flat_map(|ledger| &ledger.attempts);
-        let failed = failed.filter(|attempts| attempts.at >= since && attempts.directory == directory.url());
-        stored.count() + failed.count()
-    }
+/// How many orders of this directory were made since then, as far as this run can see.
+fn used(directory: &Directory, since: Timestamp, observed: &Observed) -> usize {
+    let stored = observed.secrets.values().filter_map(Read::found).filter(|secret| {
+        let lately = secret
+            .facts()
+            .is_some_and(|facts| facts.not_before + DATED_BACK >= since);
+        lately
+            && secret
+                .marker()
+                .is_some_and(|marker| marker.directory == directory.url())
+    });
+    let ledger = observed.ledger.found();
+    let failed = ledger.into_iter().flat_map(|ledger| &ledger.attempts);
+    let failed = failed.filter(|attempts| attempts.at >= since && attempts.directory == directory.url());
+    stored.count() + failed.count()
 }
 
 /// Why some of what is due must wait for a later run.
@@ -68,15 +45,14 @@ fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceilin
         why: format!("a run makes {orders} orders at most (`--max-orders`)"),
     });
     let limited = policy.directory.as_ref().and_then(|directory| {
-        let limit = Limit::of(directory)?;
-        let used = limit.used(directory, observed);
-        let Limit { whose, orders, within } = limit;
+        let OrderLimit { whose, orders, within } = *directory.order_limit()?;
+        let since = observed.now - within;
+        let used = used(directory, since, observed);
         Some(Ceiling {
             orders: orders.saturating_sub(used),
             why: format!(
-                "{whose} takes {orders} orders of an account in {} h, and {used} were made since {:.0}",
-                within.as_hours(),
-                observed.now - within
+                "{whose} takes {orders} orders of an account in {} h, and {used} were made since {since:.0}",
+                within.as_hours()
             ),
         })
     });
@@ -86,12 +62,17 @@ fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceilin
 /// Takes out of `due` what has to wait. Those that are left are no more than there is room for: namespaces in rotation, in each
 /// what ends first (I9).
 pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Policy) -> Vec<Decision> {
+    // An order that is there already is no new one.
+    let is_new = |decision: &&Decision| decision.pending.is_none();
+    let count = due.iter().filter(is_new).count();
+    // Most runs have nothing due: what was ordered lately is counted only where it matters.
+    if count == 0 {
+        return Vec::new();
+    }
     let Some(ceiling) = ceilings(observed, policy).min_by_key(|ceiling| ceiling.orders) else {
         return Vec::new();
     };
-    // An order that is there already is no new one.
-    let is_new = |decision: &&Decision| decision.pending.is_none();
-    if due.iter().filter(is_new).count() <= ceiling.orders {
+    if count <= ceiling.orders {
         return Vec::new();
     }
     let mut turns = Turns::default();
@@ -109,11 +90,7 @@ pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Polic
 
 fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
     Decision {
-        message: format!(
-            "{why}; others come first (it is due, `{}`: {})",
-            decision.reason.word(),
-            decision.message
-        ),
+        message: though_due(&format!("{why}; others come first"), decision.reason, &decision.message),
         reason: Reason::Deferred,
         renew_at: Some(now),
         replaces: None,

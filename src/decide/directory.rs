@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+
 /// The Secret of the home namespace that holds the accounts' keys, a data key per directory.
 pub const ACCOUNT_SECRET: &str = "kube-lego-account";
 
@@ -28,7 +30,27 @@ struct Known {
     name: &'static str,
     url: &'static str,
     trust: Trust,
+    limit: Option<OrderLimit>,
 }
+
+/// A CA's published limit on the new orders of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderLimit {
+    /// The CA's name, for people.
+    pub whose: &'static str,
+    /// So many.
+    pub orders: usize,
+    /// In this time.
+    pub within: SignedDuration,
+}
+
+/// <https://letsencrypt.org/docs/rate-limits/#new-orders-per-account>. Staging's is five times as high
+/// (<https://letsencrypt.org/docs/staging-environment/>); what is tried there is to be like production.
+const LETS_ENCRYPT: OrderLimit = OrderLimit {
+    whose: "Let's Encrypt",
+    orders: 300,
+    within: SignedDuration::from_hours(3),
+};
 
 /// What is public and what is staging stands here; any other URL is private.
 const KNOWN: &[Known] = &[
@@ -36,31 +58,37 @@ const KNOWN: &[Known] = &[
         name: "letsencrypt",
         url: "https://acme-v02.api.letsencrypt.org/directory",
         trust: Trust::Public,
+        limit: Some(LETS_ENCRYPT),
     },
     Known {
         name: "letsencrypt-staging",
         url: "https://acme-staging-v02.api.letsencrypt.org/directory",
         trust: Trust::Staging,
+        limit: Some(LETS_ENCRYPT),
     },
     Known {
         name: "zerossl",
         url: "https://acme.zerossl.com/v2/DV90",
         trust: Trust::Public,
+        limit: None,
     },
     Known {
         name: "google",
         url: "https://dv.acme-v02.api.pki.goog/directory",
         trust: Trust::Public,
+        limit: None,
     },
     Known {
         name: "google-staging",
         url: "https://dv.acme-v02.test-api.pki.goog/directory",
         trust: Trust::Staging,
+        limit: None,
     },
     Known {
         name: "sslcom",
         url: "https://acme.ssl.com/sslcom-dv-ecc",
         trust: Trust::Public,
+        limit: None,
     },
 ];
 
@@ -98,6 +126,11 @@ impl Directory {
     /// What its certificates are good for.
     pub fn trust(&self) -> Trust {
         self.trust
+    }
+
+    /// The limit on new orders, where the CA is known and publishes one.
+    pub(super) fn order_limit(&self) -> Option<&'static OrderLimit> {
+        KNOWN.iter().find(|known| known.url == self.url)?.limit.as_ref()
     }
 
     /// The data key of this directory's account in [`ACCOUNT_SECRET`]: `acme-` and the first 16 hex digits of the URL's SHA-256.

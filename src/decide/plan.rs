@@ -249,16 +249,25 @@ impl Plan {
 }
 
 impl Decision {
+    /// Whether it is due, and not tried yet.
+    pub fn waits(&self) -> bool {
+        matches!(self.reason, Reason::BackingOff | Reason::Deferred)
+    }
+
     /// The same for the hosts that answer, where that is better than to wait for these: less than a tenth of the lifetime is left,
     /// and some answer. They return when all do, since the new certificate has a whole lifetime.
     pub fn without(&self, dead: &[DnsName], now: Timestamp) -> Option<Self> {
         let ends = self.facts().is_some_and(|facts| is_last_tenth(facts, now));
+        let some_answer = self.certificate.hosts.iter().any(|host| !dead.contains(host));
+        if dead.is_empty() || !ends || !some_answer {
+            return None;
+        }
         let mut narrowed = self.clone();
         narrowed.certificate.hosts.retain(|host| !dead.contains(host));
         narrowed.dropped = dead.to_vec();
         // It is for all hosts, one of which the CA cannot validate.
         narrowed.pending = None;
-        (ends && !narrowed.certificate.hosts.is_empty()).then_some(narrowed)
+        Some(narrowed)
     }
 
     /// What is known of the certificate that is there.
@@ -311,14 +320,12 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
     let wait = due.as_ref().and_then(|_| first_match(WAITS.iter(), &subject));
     let (verdict, (reason, message)) = match (refusal, due, wait) {
         (Some(refusal), ..) => (Verdict::Refuse, refusal),
-        (None, Some((due, why)), Some((wait, until))) => (
-            Verdict::Keep,
-            (wait, format!("{until} (it is due, `{}`: {why})", due.word())),
-        ),
+        (None, Some((due, why)), Some((wait, until))) => (Verdict::Keep, (wait, though_due(&until, due, &why))),
         (None, Some(due), None) => (Verdict::Issue, due),
         (None, None, _) => (Verdict::Keep, (Reason::Valid, valid(&subject))),
     };
-    let attempts = subject.attempts().filter(|_| reason != Reason::Valid);
+    // What is valid, nearly all of most clusters, is not looked for in the ledger.
+    let attempts = (reason != Reason::Valid).then(|| subject.attempts()).flatten();
     let pending = pending(&subject).filter(|_| verdict == Verdict::Issue && reason != Reason::Forced);
     let decision = Decision {
         reason,
@@ -339,6 +346,11 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         certificate,
     };
     (verdict, decision)
+}
+
+/// Why something waits although it is due.
+pub(super) fn though_due(why: &str, due: Reason, message: &str) -> String {
+    format!("{why} (it is due, `{}`: {message})", due.word())
 }
 
 fn first_match<'a>(checks: impl Iterator<Item = &'a Check>, subject: &Subject<'_>) -> Option<(Reason, String)> {

@@ -36,12 +36,11 @@ impl Suggestions {
         ask: impl AsyncFn(&CertificateId) -> Option<RenewalWindow>,
     ) -> BTreeMap<SecretRef, RenewalWindow> {
         let until = *self.learnt().until.get_or_insert_with(|| Instant::now() + MOST_TIME);
-        let mut unasked: Vec<CertificateId> = Vec::new();
-        for (_, id) in &wanted {
-            if !self.learnt().windows.contains_key(id) {
-                unasked.push(id.clone());
-            }
-        }
+        let unasked: Vec<CertificateId> = {
+            let learnt = self.learnt();
+            let unasked = wanted.iter().filter(|(_, id)| !learnt.windows.contains_key(id));
+            unasked.map(|(_, id)| id.clone()).collect()
+        };
         let count = unasked.len();
         let mut answers = stream::iter(unasked)
             .map(|id| async {

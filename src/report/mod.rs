@@ -102,6 +102,9 @@ struct CertificateRow<'a> {
     renew_at: Option<Timestamp>,
     notes: &'a [String],
     outcome: Option<OutcomeRow<'a>>,
+    /// Whether it is due, and not tried yet.
+    #[serde(skip)]
+    waits: bool,
     /// What is left of the lifetime, from 0 to 1.
     #[serde(skip)]
     left: Option<f64>,
@@ -145,6 +148,13 @@ struct Summary {
     unknown: usize,
 }
 
+impl Summary {
+    /// All of them.
+    fn certificates(&self) -> usize {
+        self.due + self.kept + self.waiting + self.refused
+    }
+}
+
 impl Report {
     /// The report of a plan that nobody applied.
     pub fn of_plan(plan: Plan, directory: Option<&str>) -> Self {
@@ -164,8 +174,7 @@ impl Report {
             plan.issue.iter().filter(of).count()
         });
         let due = plan.issue.len();
-        let is_waiting = |decision: &&Decision| decision.reason != Reason::Valid;
-        let waiting = plan.keep.iter().filter(is_waiting).count();
+        let waiting = plan.keep.iter().filter(|decision| decision.waits()).count();
         let is_unknown = |decision: &&Decision| decision.reason == Reason::Unknown;
         let summary = Summary {
             due,
@@ -188,8 +197,11 @@ impl Report {
 
     fn certificates(&self) -> impl Iterator<Item = CertificateRow<'_>> {
         let decisions = self.plan.decisions().into_iter();
-        decisions
-            .map(|(verdict, decision)| CertificateRow::new(verdict, decision, self.plan.at, self.outcomes.as_ref()))
+        decisions.map(|(verdict, decision)| self.row(verdict, decision))
+    }
+
+    fn row<'a>(&'a self, verdict: Verdict, decision: &'a Decision) -> CertificateRow<'a> {
+        CertificateRow::new(verdict, decision, self.plan.at, self.outcomes.as_ref())
     }
 
     fn rejected(&self) -> impl Iterator<Item = RejectedRow<'_>> {
@@ -301,6 +313,7 @@ impl<'a> CertificateRow<'a> {
                 .map(whole_seconds),
             notes: &decision.notes,
             outcome: outcome.map(OutcomeRow::from),
+            waits: decision.waits(),
             left,
         }
     }

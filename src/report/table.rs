@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::text::{Color, Style, plain, shortened};
 use super::{CertificateRow, OutcomeRow, Report, Summary};
-use crate::decide::checks::Reason;
 use crate::decide::outcome::Failure;
+use crate::decide::plan::{Decision, Verdict};
 use crate::decide::validity::short;
 
 /// Between two columns, as kubectl has it.
@@ -68,7 +68,7 @@ impl Report {
         let header: Vec<Cell> = header.iter().map(|word| Cell::from(*word)).collect();
         // The rows are made twice, to learn how wide they are and to write them: less than keeping them costs.
         let rows = || std::iter::once(header.clone()).chain(self.certificates().map(|row| cells(&row)));
-        if rows().nth(1).is_some() {
+        if self.summary.certificates() > 0 {
             let widths = widths(rows(), width);
             for row in rows() {
                 write_row(out, &row, &widths, style)?;
@@ -81,10 +81,11 @@ impl Report {
 
     /// What matters most comes last: after ten thousand lines that is what a terminal still shows.
     fn write_sentences(&self, out: &mut dyn Write, style: &Style) -> std::io::Result<()> {
-        for row in self.certificates() {
-            for note in row.notes {
-                let note = style.wrapped("", &plain(&format!("note {}: {note}", row.place())), 2);
-                out.write_all(note.as_bytes())?;
+        let decisions = self.plan.decisions();
+        for (_, decision) in &decisions {
+            for note in &decision.notes {
+                let note = format!("note {}: {note}", decision.certificate.secret);
+                out.write_all(style.wrapped("", &plain(&note), 2).as_bytes())?;
             }
         }
         for row in self.leftovers() {
@@ -100,15 +101,14 @@ impl Report {
             let rest = format!("{place} {}: {}", row.reason, row.message);
             write_sentence(out, style, "rejected", &rest)?;
         }
-        for row in self.certificates().filter(|row| row.action == "refuse") {
-            let rest = format!("{} {}: {}", row.place(), row.reason, row.message);
-            write_sentence(out, style, "refused", &rest)?;
+        for decision in &self.plan.refuse {
+            write_sentence(out, style, "refused", &reasoned(decision))?;
         }
-        for row in self.certificates().filter(CertificateRow::waits) {
-            let rest = format!("{} {}: {}", row.place(), row.reason, row.message);
-            write_sentence(out, style, "waiting", &rest)?;
+        for (_, decision) in decisions.iter().filter(|(_, decision)| decision.waits()) {
+            write_sentence(out, style, "waiting", &reasoned(decision))?;
         }
-        for row in self.certificates() {
+        for decision in &self.plan.issue {
+            let row = self.row(Verdict::Issue, decision);
             let Some(OutcomeRow {
                 result,
                 message,
@@ -164,10 +164,16 @@ impl Report {
         if rejected > 0 {
             parts.push(format!("{rejected} rejected"));
         }
-        let count = due + kept + waiting + refused;
+        let count = self.summary.certificates();
         let noun = if count == 1 { "certificate" } else { "certificates" };
         format!("{count} {noun}: {}\n", parts.join(", "))
     }
+}
+
+/// The certificate, and why it is not obtained.
+fn reasoned(decision: &Decision) -> String {
+    let secret = &decision.certificate.secret;
+    format!("{secret} {}: {}", decision.reason.word(), decision.message)
 }
 
 /// Adds a sentence that begins with what has gone wrong.
@@ -178,11 +184,6 @@ fn write_sentence(out: &mut dyn Write, style: &Style, word: &str, rest: &str) ->
 }
 
 impl CertificateRow<'_> {
-    /// Whether it is due, and not tried yet.
-    fn waits(&self) -> bool {
-        self.action == "keep" && self.reason != Reason::Valid.word()
-    }
-
     fn place(&self) -> String {
         format!("{}/{}", self.namespace, self.secret)
     }
@@ -195,7 +196,7 @@ impl CertificateRow<'_> {
         };
         let done = self.result().unwrap_or(self.action);
         let color = match done {
-            "keep" if self.waits() => Color::Yellow,
+            "keep" if self.waits => Color::Yellow,
             "issued" | "keep" => Color::Green,
             "failed" | "refuse" => Color::Red,
             _ => Color::Yellow,

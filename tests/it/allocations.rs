@@ -21,7 +21,7 @@ const COUNT: usize = 10_000;
 const MEASURED: [(&str, usize, usize); 4] = [
     ("observe", 97, 1_404),
     ("plan", 27, 734),
-    ("table", 66, 32),
+    ("table", 60, 32),
     ("json", 2, 32),
 ];
 

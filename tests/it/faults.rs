@@ -6,24 +6,9 @@ use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::scene::{Scene, kubectl};
+use crate::five::{AT_A_TIME, CERTIFICATES, Figures, each, scene};
+use crate::scene::Scene;
 use proxy::{Fate, Proxy};
-
-const CERTIFICATES: usize = 5;
-/// Runs at the same time: after a kill, the next run waits half a minute for the Lease.
-const AT_A_TIME: usize = 6;
-
-/// A scene with five certificates that are due.
-fn scene(name: String) -> (Scene, String) {
-    let scene = Scene::new(Box::leak(name.clone().into_boxed_str()));
-    let namespace = scene.namespace("web");
-    let ingresses = (0..CERTIFICATES).map(|n| {
-        let host = format!("h{n}.{name}.example");
-        scene.ingress(&namespace, &format!("web-{n}"), &format!("tls-{n}"), &[&host])
-    });
-    scene.apply(&ingresses.collect::<String>());
-    (scene, namespace)
-}
 
 /// A kubeconfig that leads to the proxy.
 fn lead_to(scene: &Scene, proxy: &Proxy) -> std::path::PathBuf {
@@ -53,16 +38,7 @@ fn each_fault_at_each_kind_of_request_costs_no_certificate() {
         ("garbled", Fate::Garbled),
         ("delayed", Fate::Delayed(Duration::from_secs(1))),
     ];
-    let mut lines = Vec::new();
-    for some in faults.chunks(5) {
-        std::thread::scope(|scope| {
-            let runs: Vec<_> = some
-                .iter()
-                .map(|(name, fate)| scope.spawn(move || with_fault(name, *fate)))
-                .collect();
-            lines.extend(runs.into_iter().map(|run| run.join().expect("a run")));
-        });
-    }
+    let lines = each(&faults, 5, |(name, fate)| with_fault(name, *fate));
     println!(
         "| fault, once at each kind of request | kinds | certificates stored | status | time |\n|---|---|---|---|---|"
     );
@@ -89,7 +65,9 @@ fn with_fault(name: &str, fate: Fate) -> (String, Option<String>) {
     let output = scene.command("run").env("KUBECONFIG", lead_to(&scene, &proxy)).output();
     let output = output.expect("the program");
     let took = began.elapsed();
-    let stored = stored(&scene, &namespace);
+    let Figures {
+        stored, objects: left, ..
+    } = Figures::of(&scene, &namespace);
     let kinds: Vec<String> = kinds.try_iter().collect();
     let status = output.status.code().unwrap_or(-1);
     let row = format!(
@@ -98,7 +76,6 @@ fn with_fault(name: &str, fate: Fate) -> (String, Option<String>) {
         took.as_secs_f64()
     );
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let left = left(&scene);
     let good = stored == CERTIFICATES
         && status == 0
         && left == 0
@@ -111,7 +88,7 @@ fn with_fault(name: &str, fate: Fate) -> (String, Option<String>) {
 #[test]
 #[ignore = "needs the test cluster"]
 fn whichever_request_a_run_is_killed_at_the_next_one_finishes() {
-    let (whole, _) = (requests_of_a_run(), ());
+    let whole = requests_of_a_run();
     let step = match std::env::var("CUTS").as_deref() {
         Ok("all") => 1,
         _ => whole / 5,
@@ -120,21 +97,11 @@ fn whichever_request_a_run_is_killed_at_the_next_one_finishes() {
         .step_by(step)
         .flat_map(|number| [(number, Fate::Silent), (number, Fate::SilentAfter)])
         .collect();
-    let mut failures = Vec::new();
-    let mut certificates = 0;
-    for some in cuts.chunks(AT_A_TIME) {
-        std::thread::scope(|scope| {
-            let runs: Vec<_> = some
-                .iter()
-                .map(|(number, fate)| scope.spawn(move || cut(*number, *fate)))
-                .collect();
-            for run in runs {
-                let (issued, failure) = run.join().expect("a cut point");
-                certificates += issued;
-                failures.extend(failure);
-            }
-        });
-    }
+    let (issued, failures): (Vec<_>, Vec<_>) = each(&cuts, AT_A_TIME, |(number, fate)| cut(*number, *fate))
+        .into_iter()
+        .unzip();
+    let certificates: usize = issued.iter().sum();
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
     println!(
         "{} cut points of {whole} requests: {certificates} certificates issued for {} wanted, {} failures",
         cuts.len(),
@@ -180,32 +147,15 @@ fn cut(number: usize, fate: Fate) -> (usize, Option<String>) {
     run.kill().expect("killed");
     run.wait().expect("its end");
     let ran = scene.run(&[]);
-    let stored = stored(&scene, &namespace);
-    let issued = scene.pebble.count("Issued certificate serial");
-    let accounts = scene.pebble.count("accounts in memory");
-    let ledger = scene.get("secret", &scene.home, "kube-lego-once-ledger");
-    let entries = ledger["data"].as_object().map_or(0, serde_json::Map::len);
-    let found = (ran.status, stored, issued, accounts, entries, left(&scene));
-    let good = found == (0, CERTIFICATES, CERTIFICATES, 1, 0, 0);
+    let figures = Figures::of(&scene, &namespace);
+    let good = ran.status == 0 && figures == Figures::GOOD;
     let failure = || {
         format!(
-            "{when} request {number} (`{kind}`): status, stored, issued, accounts, entries, objects: {found:?}\n{}",
-            ran.stderr
+            "{when} request {number} (`{kind}`): status {}, {figures:?}\n{}",
+            ran.status, ran.stderr
         )
     };
-    (issued, (!good).then(failure))
-}
-
-fn stored(scene: &Scene, namespace: &str) -> usize {
-    let held = |n: &usize| scene.get("secret", namespace, &format!("tls-{n}"))["data"]["tls.crt"].is_string();
-    (0..CERTIFICATES).filter(held).count()
-}
-
-fn left(scene: &Scene) -> usize {
-    let kinds = "ingresses,services,endpointslices,endpoints,pods";
-    kubectl(&["get", kinds, "-n", &scene.home, "-o", "name"], "")
-        .lines()
-        .count()
+    (figures.issued, (!good).then(failure))
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cronjob;
 mod documents;
 mod end_to_end;
 mod faults;
+mod five;
 mod fuzz;
 mod kills;
 mod laptop;

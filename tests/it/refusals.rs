@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::repeated::runs;
 use crate::scene::{Scene, decoded};
 
 /// A CA whose validations all fail, since it asks at a port where nothing listens; the run's own probe goes to port 80.
@@ -23,7 +24,7 @@ fn attempts(scene: &Scene, namespace: &str) -> Value {
 #[ignore = "needs the test cluster"]
 fn a_hundred_runs_ask_a_ca_that_refuses_as_often_as_the_schedule_says() {
     const HOST: &str = "a.refusals.example";
-    let runs: usize = std::env::var("RUNS").map_or(20, |text| text.parse().expect("a number"));
+    let runs = runs(20);
     let scene = scene_without_validations("refusals");
     let namespace = scene.namespace("web");
     scene.apply(&scene.ingress(&namespace, "a", "a-tls", &[HOST]));

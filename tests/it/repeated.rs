@@ -23,7 +23,7 @@ fn two_runs_at_once_are_kept_apart_by_the_lease() {
 }
 
 /// So many as `RUNS` says.
-fn runs(usual: usize) -> usize {
+pub(crate) fn runs(usual: usize) -> usize {
     std::env::var("RUNS").map_or(usual, |text| text.parse().expect("a number"))
 }
 

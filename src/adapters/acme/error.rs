@@ -317,11 +317,11 @@ impl AcmeError {
             "unauthorized" => {
                 "somebody has to see to it that the host leads to this cluster, and port 80 to its Ingress controller"
             }
+            // A paused identifier has no Retry-After: its unpause URL is in the detail.
             _ if detail.contains("/unpause") => {
                 "the CA paused the name after too many failures: mend what is wrong, then open the URL in its message"
             }
             "caa" => "a CAA record of the domain (or a parent) names the CAs that may sign for it",
-            // A paused identifier has no Retry-After: its unpause URL is in the detail.
             _ => return self.retry_hint(),
         };
         Some(words.to_owned())

@@ -27,17 +27,21 @@ pub fn renewal_information_wanted(observed: &Observed, policy: &Policy) -> Vec<(
     let Some(directory) = &policy.directory else {
         return Vec::new();
     };
-    let id = |secret: &SecretRef| {
-        let secret = observed.secrets.get(secret)?.found()?;
-        let facts = secret.facts()?;
-        let ours = secret
-            .marker()
-            .is_some_and(|marker| marker.directory == directory.url());
-        let id = facts.id.as_ref().filter(|_| ours && facts.not_after > observed.now)?;
-        is_asked_about(id, observed.now, policy.interval).then_some((facts.not_after, id))
-    };
-    let secrets = observed.secrets.keys();
-    let mut wanted: Vec<_> = secrets.filter_map(|secret| Some((id(secret)?, secret))).collect();
+    let mut wanted: Vec<_> = observed
+        .secrets
+        .iter()
+        .filter_map(|(name, read)| {
+            let secret = read.found()?;
+            let facts = secret.facts().filter(|facts| facts.not_after > observed.now)?;
+            let id = facts.id.as_ref()?;
+            let ours = || {
+                let marker = secret.marker();
+                marker.is_some_and(|marker| marker.directory == directory.url())
+            };
+            let asked = is_asked_about(id, observed.now, policy.interval) && ours();
+            asked.then_some(((facts.not_after, id), name))
+        })
+        .collect();
     wanted.sort();
     wanted
         .into_iter()
