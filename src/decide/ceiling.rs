@@ -42,7 +42,7 @@ struct Ceiling {
 fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceiling> {
     let said = policy.max_orders.map(|orders| Ceiling {
         orders,
-        why: format!("a run makes {orders} orders at most (`--max-orders`)"),
+        why: format!("a run makes at most {orders} orders (`--max-orders`)"),
     });
     let limited = policy.directory.as_ref().and_then(|directory| {
         let OrderLimit { whose, orders, within } = *directory.order_limit()?;
@@ -51,7 +51,7 @@ fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceilin
         Some(Ceiling {
             orders: orders.saturating_sub(used),
             why: format!(
-                "{whose} takes {orders} orders of an account in {} h, and {used} were made since {since:.0}",
+                "{whose} accepts {orders} orders of an account in {} h, and {used} were made since {since:.0}",
                 within.as_hours()
             ),
         })
@@ -90,7 +90,11 @@ pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Polic
 
 fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
     Decision {
-        message: though_due(&format!("{why}; others come first"), decision.reason, &decision.message),
+        message: though_due(
+            &format!("not ordered in this run: {why}, and other certificates come first; a later run orders this one"),
+            decision.reason,
+            &decision.message,
+        ),
         reason: Reason::Deferred,
         renew_at: Some(now),
         replaces: None,

@@ -118,7 +118,7 @@ impl Installation {
             name: format!("{namespace}/{}", cronjob.metadata.name.clone().unwrap_or_default()),
             namespace,
             arguments: arguments
-                .map_err(|name| format!("an argument of the CronJob uses the variable `$({name})`, and only the CronJob's Pods know its value"))?,
+                .map_err(|name| format!("an argument of the CronJob uses the variable `$({name})`, whose value is known only inside the CronJob's Pods"))?,
             mounts: mounts(container, spec),
             template: Template::of(metadata, spec.clone(), container.clone()),
             variables,

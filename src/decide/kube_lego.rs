@@ -45,14 +45,14 @@ fn is_its_own(ingress: &Ingress) -> bool {
 fn its_own(place: &IngressRef) -> String {
     let IngressRef { namespace, name } = place;
     format!(
-        "ingress `{place}` is left over from kube-lego; it may take the CA's requests for its hosts away from this run: `kubectl delete ingress/{name} service/{NGINX} -n {namespace} --ignore-not-found` removes this Ingress and the Service `{NGINX}`"
+        "ingress `{place}` is left over from kube-lego; the CA's requests for the hosts in this Ingress may go to it instead of to this run: `kubectl delete ingress/{name} service/{NGINX} -n {namespace} --ignore-not-found` removes this Ingress and the Service `{NGINX}`"
     )
 }
 
 fn a_users(place: &IngressRef, service: &str) -> String {
     let IngressRef { namespace, name } = place;
     format!(
-        "ingress `{place}` sends paths under `{CHALLENGE_PATH}` to kube-lego's Service `{service}`; these paths may take the CA's requests for its hosts away from this run: remove the paths with `kubectl edit ingress {name} -n {namespace}`, then `kubectl delete service/{service} endpoints/{service} -n {namespace} --ignore-not-found` removes the Service"
+        "ingress `{place}` sends paths under `{CHALLENGE_PATH}` to kube-lego's Service `{service}`, so the CA's requests for the hosts of `{place}` may go there instead of to this run: remove these paths with `kubectl edit ingress {name} -n {namespace}`, then `kubectl delete service/{service} endpoints/{service} -n {namespace} --ignore-not-found` removes the Service"
     )
 }
 

@@ -144,7 +144,7 @@ impl Ledger {
             if let Err(error) = read {
                 // Only where, never serde_json's own words: those quote the text, and the text holds a key.
                 let (line, column) = (error.line(), error.column());
-                let why = format!("it cannot be read as an entry (line {line} column {column})");
+                let why = format!("line {line} column {column}");
                 ledger.unreadable.push((key.to_owned(), why));
             }
         }

@@ -216,7 +216,7 @@ fn ledger_notes(ledger: &Ledger) -> impl Iterator<Item = String> + '_ {
     ledger
         .unreadable
         .iter()
-        .map(|(key, why)| format!("kept the data under `{key}` in the ledger's Secret as it is: {why}"))
+        .map(|(key, why)| format!("cannot read `{key}` in the ledger's Secret as an entry ({why}): it stays there unchanged, and this run does not use it"))
 }
 
 impl Plan {
@@ -296,7 +296,7 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen:
     if namespaces_unseen && !unserved.is_empty() {
         let hosts: Vec<_> = unserved.iter().map(|host| format!("`{host}`")).collect();
         decision.notes.push(format!(
-            "{} may answer 404 during the challenge, if an Ingress of another namespace serves that host by a wildcard rule or a default backend",
+            "visitors of {} may get 404 during the challenge, if only a wildcard rule or a default backend of an Ingress outside the namespaces of this run serves that host",
             hosts.join(", ")
         ));
     }

@@ -56,7 +56,7 @@ fn a_hundred_runs_ask_a_ca_that_refuses_as_often_as_the_schedule_says() {
         .expect("explain");
     let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(
-        explained.contains("BackingOff") && explained.contains("the CA refused it once"),
+        explained.contains("BackingOff") && explained.contains("the CA refused this certificate once"),
         "{explained}"
     );
 

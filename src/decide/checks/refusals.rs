@@ -64,7 +64,7 @@ fn invalid_host(subject: &Subject<'_>) -> Answer {
         .filter(|_| public || !subject.policy.single_label_hosts)
     {
         return Answer::Yes(format!(
-            "host `{host}` has one label only, which public CAs do not sign: write the full name, or, for a private CA, allow it with `--allow-single-label-hosts`"
+            "host `{host}` has no dot (a single-label name), and public CAs do not sign such names: write the full name, or, for a private CA, allow it with `--allow-single-label-hosts`"
         ));
     }
     let local = |host: &&DnsName| {
@@ -255,7 +255,8 @@ fn would_drop_hosts(subject: &Subject<'_>) -> Answer {
         let dropped = hosts.iter().find(|host| covered(host, &facts.names) && !covered(host, &wanted))?;
         let ingress = &ingress.name;
         Some(format!(
-            "a new certificate would not cover `{dropped}`, but ingress `{ingress}` uses this Secret for `{dropped}`: annotate ingress `{ingress}` too, or give it another Secret"
+            "a new certificate would not cover `{dropped}`, for which ingress `{ingress}` uses this Secret: annotate ingress `{ingress}` with `{}: \"true\"` too, or name another Secret in it",
+            subject.policy.annotation
         ))
     });
     dropped.map_or_else(

@@ -23,7 +23,7 @@ fn backing_off(subject: &Subject<'_>) -> Answer {
         format!("{count} times in a row")
     };
     Answer::Yes(format!(
-        "the CA refused it {times}, and it is not tried again before {next:.0}: {}",
+        "the CA refused this certificate {times}; it is not ordered again before {next:.0}. The last refusal: {}",
         attempts.problem
     ))
 }

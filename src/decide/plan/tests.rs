@@ -230,7 +230,7 @@ fn a_refusal_names_the_first_obstacle() {
             "Refuse InvalidHost",
         ),
         (
-            "one label",
+            "no dot",
             one(ingress("web", "a").tls("a-tls", &["intranet"])),
             Read::Absent,
             "Refuse InvalidHost",
@@ -403,14 +403,14 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
             panic!("{plan:?}")
         };
         let notes = decision.notes.join("\n");
-        let note = expected.map(|hosts| format!("{hosts} may answer 404 during the challenge"));
+        let note = expected.map(|hosts| format!("visitors of {hosts} may get 404 during the challenge"));
         assert_eq!(
             note.as_deref().is_some_and(|note| notes.contains(note)),
             unseen && expected.is_some(),
             "{what}: {notes}"
         );
         assert_eq!(
-            notes.contains("of another namespace"),
+            notes.contains("outside the namespaces"),
             expected.is_some(),
             "{what}: {notes}"
         );
