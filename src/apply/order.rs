@@ -38,7 +38,7 @@ pub async fn obtain(decision: &Decision, account: &Account, held: &Held, context
 
 /// A run that comes soon must not ask the CA for the same again.
 async fn remember(decision: &Decision, account: &Account, refused: &Refused, context: &Context) {
-    let Certificate { secret, hosts, .. } = &decision.certificate;
+    let Certificate { secret, hosts, .. } = &*decision.certificate;
     // The next run looks for what the Ingresses ask for.
     let mut hosts: Vec<_> = hosts.iter().chain(&decision.dropped).cloned().collect();
     hosts.sort();
@@ -92,7 +92,7 @@ async fn try_obtain(
     Ok(Outcome::Issued {
         not_after: facts.not_after,
         issuer: facts.issuer.to_string(),
-        dropped: decision.dropped.clone(),
+        dropped: decision.dropped.to_vec(),
     })
 }
 
@@ -202,7 +202,7 @@ async fn order_anew(
     context: &Context,
 ) -> Result<Obtained, Failure> {
     held.check()?;
-    let certificate = &decision.certificate;
+    let certificate = &*decision.certificate;
     let hosts = certificate.hosts.clone();
     let replaces = replaced_by_account(decision, account);
     let mut order = account.order(&hosts, context.profile.as_deref(), replaces).await?;

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
+use thin_vec::ThinVec;
 
 use super::checks::Reason;
 use super::directory::{Directory, OrderLimit};
@@ -98,7 +99,7 @@ fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
         reason: Reason::Deferred,
         renew_at: Some(now),
         replaces: None,
-        routes: Vec::new(),
+        routes: ThinVec::new(),
         ..decision
     }
 }

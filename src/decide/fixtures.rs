@@ -1,6 +1,6 @@
 //! What the tables of this folder's tests are written with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -52,7 +52,7 @@ fn certificate_until(names: &[&str], issuer: &str, from: Timestamp, until: u64) 
 pub fn ingress(namespace: &str, name: &str) -> Ingress {
     Ingress {
         name: IngressRef::new(namespace, name),
-        uid: String::new(),
+        uid: "".into(),
         created: Some(now() - days(1)),
         deleting: false,
         annotations: Pairs::from_iter([("kubernetes.io/tls-acme".into(), "true".into())]),
@@ -60,9 +60,9 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         class: ClassName::Spec("contour".into()),
         tls: Vec::new(),
         rule_hosts: Vec::new(),
-        pathless_hosts: BTreeSet::new(),
+        pathless_hosts: thin_vec::ThinVec::new(),
         serves_any_host: false,
-        challenge_services: BTreeSet::new(),
+        challenge_services: thin_vec::ThinVec::new(),
         serves_only_challenges: false,
         addresses: Vec::new(),
     }
@@ -85,7 +85,8 @@ impl Ingress {
 
     /// A rule that names a host and has no path.
     pub(crate) fn pathless_rule(mut self, host: &str) -> Self {
-        self.pathless_hosts.insert(host.into());
+        self.pathless_hosts.push(host.into());
+        self.pathless_hosts.sort();
         self.rule(host)
     }
 

@@ -23,7 +23,7 @@ pub fn notes(ingresses: &[Arc<Ingress>], selection: &Selection) -> Vec<String> {
     let readable = |place: &IngressRef| is_plain(&place.namespace) && is_plain(&place.name);
     for ingress in ingresses.iter().filter(|it| !it.deleting && readable(&it.name)) {
         for service in [NGINX, GCE] {
-            if !ingress.challenge_services.contains(service) {
+            if !ingress.challenge_services.iter().any(|used| used == service) {
                 continue;
             }
             if is_its_own(ingress) {

@@ -3,6 +3,7 @@
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
 mod secret;
+mod uid;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use compact_str::CompactString;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1 as networking;
 use litemap::LiteMap;
+use thin_vec::ThinVec;
 
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
 pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
+pub use uid::Uid;
 
 /// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge";
@@ -136,13 +139,13 @@ pub struct RenewalWindow {
 /// Labels or annotations. Most objects have few, for which a map of nodes is ten times as large.
 pub type Pairs = LiteMap<CompactString, CompactString>;
 
-/// What a plan needs to know of an Ingress.
+/// What a plan needs to know of an Ingress. There may be 100,000: what is empty in nearly all of them is a `ThinVec`, of one word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingress {
     /// Its place.
     pub name: IngressRef,
     /// `metadata.uid`: what is said about it is said about this one, not its successor. Empty where it is from a file.
-    pub uid: String,
+    pub uid: Uid,
     /// `metadata.creationTimestamp`: the oldest Ingress of a host owns it.
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
@@ -157,12 +160,12 @@ pub struct Ingress {
     pub tls: Vec<Tls>,
     /// The hosts of `spec.rules`, without those that serve nothing but some client's challenges.
     pub rule_hosts: Vec<CompactString>,
-    /// Those of `rule_hosts` for which no rule has a path: the default backend serves them.
-    pub pathless_hosts: BTreeSet<CompactString>,
+    /// Those of `rule_hosts` for which no rule has a path, sorted: the default backend serves them.
+    pub pathless_hosts: ThinVec<CompactString>,
     /// Whether it serves hosts that no rule names: by a rule without a host, or by `spec.defaultBackend`.
     pub serves_any_host: bool,
-    /// The Services that paths under [`CHALLENGE_PATH`] lead to: some client's.
-    pub challenge_services: BTreeSet<String>,
+    /// The Services that paths under [`CHALLENGE_PATH`] lead to, each once: some client's.
+    pub challenge_services: ThinVec<CompactString>,
     /// Whether it serves nothing but challenges.
     pub serves_only_challenges: bool,
     /// Addresses that a controller wrote into the status: IP addresses and host names.
@@ -204,16 +207,22 @@ impl From<networking::Ingress> for Ingress {
         };
         let rules = spec.rules.unwrap_or_default();
         let serving = || rules.iter().filter(|rule| !serves_only_challenges(rule));
-        let mut pathless_hosts: BTreeSet<CompactString> = serving().filter_map(rule_host).map(Into::into).collect();
+        let mut pathless_hosts: BTreeSet<&str> = serving().filter_map(rule_host).collect();
         for rule in serving().filter(|rule| !paths(rule).is_empty()) {
             pathless_hosts.remove(rule_host(rule).unwrap_or_default());
         }
+        let challenges = rules.iter().flat_map(paths).filter(|path| is_for_challenges(path));
+        let mut challenge_services: ThinVec<CompactString> = challenges
+            .filter_map(|path| Some(path.backend.service.as_ref()?.name.as_str().into()))
+            .collect();
+        challenge_services.sort_unstable();
+        challenge_services.dedup();
         let mut ingress = Self {
             name: IngressRef::new(
                 metadata.namespace.unwrap_or_else(|| "default".into()),
                 metadata.name.unwrap_or_default(),
             ),
-            uid: metadata.uid.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default().into(),
             created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
             labels: pairs(metadata.labels.unwrap_or_default()),
@@ -229,15 +238,10 @@ impl From<networking::Ingress> for Ingress {
                 })
                 .collect(),
             rule_hosts: serving().filter_map(rule_host).map(Into::into).collect(),
-            pathless_hosts,
+            pathless_hosts: pathless_hosts.into_iter().map(Into::into).collect(),
             serves_any_host: spec.default_backend.is_some()
                 || serving().any(|rule| rule_host(rule).is_none() && !paths(rule).is_empty()),
-            challenge_services: rules
-                .iter()
-                .flat_map(paths)
-                .filter(|path| is_for_challenges(path))
-                .filter_map(|path| Some(path.backend.service.as_ref()?.name.clone()))
-                .collect(),
+            challenge_services,
             serves_only_challenges: spec.default_backend.is_none()
                 && !rules.is_empty()
                 && rules.iter().all(serves_only_challenges),
@@ -256,7 +260,7 @@ impl From<networking::Ingress> for Ingress {
 }
 
 impl Ingress {
-    /// A vector of one keeps room for four, and there may be 100,000 Ingresses.
+    /// A vector of one keeps room for four.
     fn shrink(&mut self) {
         for tls in &mut self.tls {
             tls.hosts.shrink_to_fit();

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use thin_vec::ThinVec;
 
 use super::backoff::Attempts;
 use super::ceiling;
@@ -57,7 +58,7 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The certificate.
-    pub certificate: Certificate,
+    pub certificate: Box<Certificate>,
     /// The first check that matched.
     pub reason: Reason,
     /// Its sentence.
@@ -73,11 +74,11 @@ pub struct Decision {
     /// What the CA refused of it lately; nothing unless it is due.
     pub attempts: Option<Box<Attempts>>,
     /// Hosts that this run leaves out, since they do not answer and the certificate ends soon ([`Decision::without`]).
-    pub dropped: Vec<DnsName>,
+    pub dropped: ThinVec<DnsName>,
     /// What must be answered for, so that the CA can validate each host; nothing unless it is obtained.
-    pub routes: Vec<Route>,
+    pub routes: ThinVec<Route>,
     /// What else is worth knowing.
-    pub notes: Vec<String>,
+    pub notes: ThinVec<String>,
 }
 
 /// What happens to a certificate.
@@ -123,7 +124,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     rejected.extend(observed.retired.iter().map(Rejected::from));
     let unmatched = policy
         .selection
-        .unmatched(&certificates, &rejected)
+        .unmatched(certificates.iter().map(|certificate| &**certificate), &rejected)
         .into_iter()
         .map(ToString::to_string)
         .collect();
@@ -264,7 +265,7 @@ impl Decision {
         }
         let mut narrowed = self.clone();
         narrowed.certificate.hosts.retain(|host| !dead.contains(host));
-        narrowed.dropped = dead.to_vec();
+        narrowed.dropped = dead.into();
         // It is for all hosts, one of which the CA cannot validate.
         narrowed.pending = None;
         Some(narrowed)
@@ -302,7 +303,7 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen:
     }
 }
 
-fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Verdict, Decision) {
+fn decide(observed: &Observed, policy: &Policy, certificate: Box<Certificate>) -> (Verdict, Decision) {
     let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
     let subject = Subject {
         observed,
@@ -341,8 +342,8 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Certificate) -> (Ve
         replaces: replaces(&subject).filter(|_| verdict == Verdict::Issue).map(Box::new),
         notes: notes(&subject, pending),
         pending: pending.cloned().map(Box::new),
-        dropped: Vec::new(),
-        routes: Vec::new(),
+        dropped: ThinVec::new(),
+        routes: ThinVec::new(),
         certificate,
     };
     (verdict, decision)
@@ -407,7 +408,7 @@ fn pending<'a>(subject: &Subject<'a>) -> Option<&'a Pending> {
 }
 
 /// The entries in the ledger that are of no use any more: orders that are over or stored, and attempts at what nobody asks for.
-fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Certificate]) -> Vec<EntryKey> {
+fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]) -> Vec<EntryKey> {
     let useless = |pending: &&Pending| pending.is_over(observed.now) || is_stored(pending, observed);
     let pending = ledger.pending.iter().filter(useless).map(Pending::secret);
     let pending = pending.map(|secret| (EntryKind::Pending, secret));
@@ -449,8 +450,8 @@ fn valid(subject: &Subject<'_>) -> String {
 }
 
 /// What is worth knowing beside the reason.
-fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> Vec<String> {
-    let mut notes = Vec::new();
+fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> ThinVec<String> {
+    let mut notes = ThinVec::new();
     if let Some(pending) = pending {
         notes.push(format!(
             "this run continues the order `{}` of an earlier run",

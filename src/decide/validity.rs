@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn the_ca_is_asked_about_each_certificate_once_in_six_hours() {
         let id = |serial: u8| CertificateId {
-            authority_key_identifier: vec![7; 20],
-            serial: vec![serial; 16],
+            authority_key_identifier: vec![7; 20].into(),
+            serial: vec![serial; 16].into(),
         };
         for minutes in [5, 15, 60, 360, 720] {
             let interval = SignedDuration::from_mins(minutes);

@@ -86,8 +86,8 @@ mod tests {
     fn wanted(count: u8) -> Vec<(SecretRef, CertificateId)> {
         let one = |number: u8| {
             let id = CertificateId {
-                authority_key_identifier: vec![1],
-                serial: vec![number],
+                authority_key_identifier: vec![1].into(),
+                serial: vec![number].into(),
             };
             (SecretRef::new("web", format!("{number}")), id)
         };

@@ -295,7 +295,7 @@ impl<'a> CertificateRow<'a> {
                 .hosts
                 .iter()
                 .map(DnsName::as_str)
-                .chain(certificate.invalid_hosts.keys().map(String::as_str))
+                .chain(certificate.invalid_hosts.iter().map(|(host, _)| host.as_str()))
                 .collect(),
             ingresses: certificate
                 .contributions

@@ -209,7 +209,7 @@ proptest! {
 
     #[test]
     fn a_renewal_moment_lies_in_its_window(window in window(), bytes in vec(any::<u8>(), 0..20)) {
-        let id = CertificateId { authority_key_identifier: bytes.clone(), serial: bytes };
+        let id = CertificateId { authority_key_identifier: bytes.as_slice().into(), serial: bytes.into() };
         let at = moment(&window, &id);
         prop_assert!(at >= window.start.min(window.end) && at <= window.end.max(window.start));
         prop_assert_eq!(at, moment(&window, &id));

@@ -82,7 +82,7 @@ impl TlsContent {
         annotations.insert(MARKER.into(), self.marker().into());
         json!({
             "metadata": {
-                "uid": version.uid.as_str(),
+                "uid": version.uid.to_string(),
                 "resourceVersion": version.resource_version.as_str(),
                 "annotations": annotations,
             },

@@ -48,7 +48,7 @@ pub(in crate::decide) const REFUSALS: &[Check] = &[
 
 fn invalid_host(subject: &Subject<'_>) -> Answer {
     let certificate = subject.certificate;
-    if let Some((host, problem)) = certificate.invalid_hosts.iter().next() {
+    if let Some((host, problem)) = certificate.invalid_hosts.first() {
         return Answer::Yes(format!("host `{host}` {problem}: correct it in the Ingress"));
     }
     let public = subject
@@ -191,7 +191,7 @@ fn wrong_secret_type(subject: &Subject<'_>) -> Answer {
 }
 
 fn managed_elsewhere(subject: &Subject<'_>) -> Answer {
-    if let Some((ingress, annotation)) = &subject.certificate.cert_manager {
+    if let Some((ingress, annotation)) = subject.certificate.cert_manager.as_deref() {
         return Answer::Yes(format!(
             "cert-manager looks after it: ingress `{}` has the annotation `{annotation}`; remove that or `{}`",
             ingress.name, subject.policy.annotation

@@ -1,7 +1,9 @@
 //! A certificate that is wanted, and who wants which of its hosts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use thin_vec::ThinVec;
 
 use crate::decide::name::{DnsName, DnsNameProblem, IngressRef, SecretRef};
 use crate::decide::observed::Ingress;
@@ -10,22 +12,23 @@ use crate::decide::observed::Ingress;
 pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
 
 /// A certificate that somebody wants: the union of what all annotated Ingresses of its namespace ask of its Secret.
+/// There may be 100,000, and nearly all of them have nothing in what is a `ThinVec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// Where it goes.
     pub secret: SecretRef,
     /// The names, sorted, each once. A set would take a node of 280 bytes for what is nearly always one name.
     pub hosts: Vec<DnsName>,
-    /// Hosts that are no names, as written: one of them refuses the whole certificate.
-    pub invalid_hosts: BTreeMap<String, DnsNameProblem>,
+    /// Hosts that are no names, as written, sorted, each once: one of them refuses the whole certificate.
+    pub invalid_hosts: ThinVec<(String, DnsNameProblem)>,
     /// Which Ingress wants which hosts.
     pub contributions: Vec<Contribution>,
     /// Ingresses without the annotation that name the same Secret, and the hosts of their entry.
-    pub bystanders: Vec<(Arc<Ingress>, BTreeSet<DnsName>)>,
+    pub bystanders: ThinVec<(Arc<Ingress>, BTreeSet<DnsName>)>,
     /// Hosts that belong to another namespace, and the Ingress that owns them there (I6).
-    pub claimed: BTreeMap<DnsName, IngressRef>,
+    pub claimed: ThinVec<(DnsName, IngressRef)>,
     /// The Ingress by which cert-manager manages the same Secret, and the annotation that says so.
-    pub cert_manager: Option<(Arc<Ingress>, &'static str)>,
+    pub cert_manager: Option<Box<(Arc<Ingress>, &'static str)>>,
 }
 
 /// What one annotated Ingress asks of a Secret.
@@ -42,11 +45,11 @@ impl Certificate {
         Self {
             secret,
             hosts: Vec::new(),
-            invalid_hosts: BTreeMap::new(),
+            invalid_hosts: ThinVec::new(),
             // Nearly always one; a vector that grows starts with four.
             contributions: Vec::with_capacity(1),
-            bystanders: Vec::new(),
-            claimed: BTreeMap::new(),
+            bystanders: ThinVec::new(),
+            claimed: ThinVec::new(),
             cert_manager: None,
         }
     }
@@ -69,6 +72,15 @@ impl Certificate {
         }
     }
 
+    pub(super) fn add_invalid(&mut self, host: &str, problem: DnsNameProblem) {
+        let place = self
+            .invalid_hosts
+            .binary_search_by(|(known, _)| known.as_str().cmp(host));
+        if let Err(place) = place {
+            self.invalid_hosts.insert(place, (host.to_owned(), problem));
+        }
+    }
+
     pub(super) fn note_cert_manager(&mut self, ingress: &Arc<Ingress>) {
         let annotation = ISSUER_ANNOTATIONS.iter().copied().find(|annotation| {
             ingress
@@ -78,7 +90,7 @@ impl Certificate {
         });
         if let Some(annotation) = annotation {
             self.cert_manager
-                .get_or_insert_with(|| (Arc::clone(ingress), annotation));
+                .get_or_insert_with(|| Box::new((Arc::clone(ingress), annotation)));
         }
     }
 }

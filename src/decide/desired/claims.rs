@@ -33,7 +33,7 @@ pub(super) fn add_claims(certificate: &mut Certificate, owners: &HashMap<&str, &
             continue;
         };
         if owner.name.namespace != certificate.secret.namespace {
-            certificate.claimed.insert(host.clone(), owner.name.clone());
+            certificate.claimed.push((host.clone(), owner.name.clone()));
         }
     }
 }

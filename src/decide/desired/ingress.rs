@@ -57,7 +57,7 @@ pub(super) fn contribute(ingress: &Arc<Ingress>, by_secret: &mut BySecret, rejec
         for host in &tls.hosts {
             match host.parse::<DnsName>() {
                 Ok(name) => drop(hosts.insert(name)),
-                Err(problem) => drop(certificate.invalid_hosts.insert(host.to_string(), problem)),
+                Err(problem) => certificate.add_invalid(host, problem),
             }
         }
         certificate.add(ingress, hosts.into_iter().collect());

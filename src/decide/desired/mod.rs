@@ -1,4 +1,8 @@
 //! Ingresses -> the certificates that are wanted. Merges, claims and rejections are data, not errors.
+#![expect(
+    clippy::vec_box,
+    reason = "each certificate goes into its decision as it is: two copies of all at once would be the peak of a run"
+)]
 
 mod certificate;
 mod claims;
@@ -21,7 +25,7 @@ use super::observed::Ingress;
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// One certificate a Secret, sorted.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<Box<Certificate>>,
     /// Annotated Ingresses, or parts of them, that have no Secret to key them by.
     pub rejected: Vec<Rejected>,
     /// Ingresses whose annotation looks like an opt-in and is none: the Ingress and the annotation's value.
@@ -31,14 +35,14 @@ pub struct Desired {
 /// Certificates, found by their Secret. A map of them would be twice as large as they are.
 #[derive(Default)]
 struct BySecret {
-    certificates: Vec<Certificate>,
+    certificates: Vec<Box<Certificate>>,
     places: HashMap<SecretRef, usize>,
 }
 
 impl BySecret {
     fn get_or_insert(&mut self, secret: SecretRef) -> &mut Certificate {
         let place = *self.places.entry(secret).or_insert_with_key(|secret| {
-            self.certificates.push(Certificate::of(secret.clone()));
+            self.certificates.push(Box::new(Certificate::of(secret.clone())));
             self.certificates.len() - 1
         });
         &mut self.certificates[place]
@@ -46,10 +50,10 @@ impl BySecret {
 
     fn get_mut(&mut self, secret: &SecretRef) -> Option<&mut Certificate> {
         let place = self.places.get(secret)?;
-        self.certificates.get_mut(*place)
+        self.certificates.get_mut(*place).map(|certificate| &mut **certificate)
     }
 
-    fn into_sorted(mut self) -> Vec<Certificate> {
+    fn into_sorted(mut self) -> Vec<Box<Certificate>> {
         self.certificates.shrink_to_fit();
         self.certificates.sort_unstable_by(|a, b| a.secret.cmp(&b.secret));
         self.certificates
@@ -75,8 +79,8 @@ pub fn desired(ingresses: &[Arc<Ingress>], annotation: &str) -> Desired {
             stand_by(ingress, &mut by_secret);
         }
     }
-    let owners = owners(&sorted);
     desired.certificates = by_secret.into_sorted();
+    let owners = owners(&sorted);
     for certificate in &mut desired.certificates {
         add_claims(certificate, &owners);
     }

@@ -69,7 +69,7 @@ pub enum KeyMatch {
     /// It does not.
     Differs,
     /// A key of a kind that we cannot check: what it is.
-    Unchecked(String),
+    Unchecked(Box<str>),
 }
 
 /// Servers that cannot load what others can.
@@ -103,9 +103,9 @@ impl fmt::Display for Library {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateId {
     /// The key identifier of the authority key identifier extension.
-    pub authority_key_identifier: Vec<u8>,
+    pub authority_key_identifier: Arc<[u8]>,
     /// The serial number's DER content octets.
-    pub serial: Vec<u8>,
+    pub serial: Box<[u8]>,
 }
 
 impl fmt::Display for CertificateId {

@@ -69,8 +69,8 @@ pub(super) fn certificate_id(leaf: &X509Certificate<'_>) -> Option<CertificateId
             _ => None,
         })?;
     Some(CertificateId {
-        authority_key_identifier: identifier.0.to_vec(),
-        serial: leaf.raw_serial().to_vec(),
+        authority_key_identifier: identifier.0.into(),
+        serial: leaf.raw_serial().into(),
     })
 }
 

@@ -1,13 +1,16 @@
 //! What is kept of a Secret: never its key.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
+use thin_vec::ThinVec;
 use zeroize::Zeroize as _;
 
+use super::uid::Uid;
 use crate::decide::digest::{Digest, digest};
 use crate::decide::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
 
@@ -24,33 +27,42 @@ pub struct Secret {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// The name of cert-manager's Certificate that writes it ([`CERT_MANAGER`]), where one does.
-    pub cert_manager: Option<CompactString>,
+    pub cert_manager: Option<Box<str>>,
     /// The annotations whose value is `true` in any letter case: one of them may let us replace what is in it.
-    pub opt_ins: Vec<CompactString>,
+    pub opt_ins: ThinVec<CompactString>,
     /// What its data amounts to.
     pub inspection: Inspection,
 }
 
-/// Texts that are equal, once: in a cluster there are few types of Secrets, few issuers, and one or two of our markers.
+/// Texts that are equal, once: in a cluster there are few types of Secrets, few issuers
+/// with few keys, and one or two of our markers.
 #[derive(Debug, Default)]
-pub struct Texts(HashSet<Arc<str>>);
+pub struct Texts {
+    texts: HashSet<Arc<str>>,
+    keys: HashSet<Arc<[u8]>>,
+}
 
 impl Texts {
     /// Makes a Secret's texts the same as those of earlier ones, where they are equal.
     pub fn share(&mut self, secret: &mut Secret) {
-        self.one(&mut secret.version.type_);
-        secret.version.marker.iter_mut().for_each(|marker| self.one(marker));
+        one(&mut self.texts, &mut secret.version.type_);
+        if let Some(marker) = &mut secret.version.marker {
+            one(&mut self.texts, marker);
+        }
         if let Inspection::Certificate(facts) = &mut secret.inspection {
-            self.one(&mut facts.issuer);
+            one(&mut self.texts, &mut facts.issuer);
+            if let Some(id) = &mut facts.id {
+                one(&mut self.keys, &mut id.authority_key_identifier);
+            }
         }
     }
+}
 
-    fn one(&mut self, text: &mut Arc<str>) {
-        if let Some(known) = self.0.get(text) {
-            *text = Arc::clone(known);
-        } else {
-            self.0.insert(Arc::clone(text));
-        }
+fn one<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, value: &mut Arc<T>) {
+    if let Some(known) = known.get(value) {
+        *value = Arc::clone(known);
+    } else {
+        known.insert(Arc::clone(value));
     }
 }
 
@@ -75,14 +87,14 @@ pub struct SecretVersion {
     /// `metadata.resourceVersion`.
     pub resource_version: CompactString,
     /// `metadata.uid`: a Secret that was made anew is another one.
-    pub uid: CompactString,
+    pub uid: Uid,
     /// `type`.
     pub type_: Arc<str>,
     /// Our marker, as written.
     pub marker: Option<Arc<str>>,
-    /// SHA-256 over `tls.crt` and `tls.key`.
+    /// A digest of `tls.crt` and `tls.key`.
     pub data_digest: Digest,
-    /// SHA-256 over `tls.key`: by it an entry of the ledger is known whose certificate is stored.
+    /// A digest of `tls.key`: by it an entry of the ledger is known whose certificate is stored.
     pub key_digest: Digest,
 }
 

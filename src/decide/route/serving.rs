@@ -96,7 +96,7 @@ impl<'a> Serving<'a> {
 
 impl<'a> Served<'a> {
     fn add(&mut self, ingress: &'a Ingress, hosts: &Hosts, pathless: bool) {
-        let counts = |host: &&CompactString| pathless || !ingress.pathless_hosts.contains(*host);
+        let counts = |host: &&CompactString| pathless || ingress.pathless_hosts.binary_search(host).is_err();
         let names = ingress.rule_hosts.iter().filter(counts).map(CompactString::as_str);
         self.any |= ingress.serves_any_host;
         self.names.extend(names.clone());

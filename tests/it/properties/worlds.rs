@@ -114,7 +114,7 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
     )
         .prop_map(
             |(namespace, created, deleting, annotations, class, tls, rule_hosts, serves_any_host, labels)| Ingress {
-                uid: String::new(),
+                uid: "".into(),
                 name: IngressRef::new(namespace, ""),
                 created,
                 deleting,
@@ -126,9 +126,9 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
                 class,
                 tls,
                 rule_hosts,
-                challenge_services: BTreeSet::new(),
+                challenge_services: thin_vec::ThinVec::new(),
                 serves_only_challenges: false,
-                pathless_hosts: BTreeSet::new(),
+                pathless_hosts: thin_vec::ThinVec::new(),
                 serves_any_host,
                 addresses: Vec::new(),
             },
@@ -169,8 +169,8 @@ pub(super) fn facts() -> impl Strategy<Value = CertificateFacts> {
                 key,
                 refusal: None,
                 id: id.map(|byte| CertificateId {
-                    authority_key_identifier: vec![byte],
-                    serial: vec![byte, 1],
+                    authority_key_identifier: vec![byte].into(),
+                    serial: vec![byte, 1].into(),
                 }),
             }
         },

@@ -174,7 +174,7 @@ async fn a_certificate_is_ordered_resumed_and_replaced() {
     assert!(refused.contains("alreadyReplaced"), "{refused}");
     second.validate(soon()).await.expect("ready");
     let unknown = CertificateId {
-        serial: vec![1, 2, 3],
+        serial: vec![1, 2, 3].into(),
         ..id
     };
     let third = account
