@@ -9,7 +9,7 @@ ARCHIVE := target/image/kube-lego-once.tar
 # Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
 NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
-.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests picture bench
+.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -62,6 +62,10 @@ picture: ## draws docs/run.svg anew, from a real run
 
 test-all: ## `make test` with every cut point and a hundred runs, not a sample of them
 	CUTS=all KILLS=36 RUNS=100 $(MAKE) --no-print-directory test
+
+faults: ## the tables of faults in docs/security.md, measured anew
+	$(MAKE) --no-print-directory NODES= cluster-binaries
+	TABLES=1 $(CLUSTER) run -- cargo test --locked --test it faults::each -- --ignored
 
 bench: build ## how long the shipped program takes, beside its floors; ONLY=idle|issue|dead and SIZES=100,1000 choose
 	$(MAKE) --no-print-directory NODES= cluster-binaries

@@ -1,14 +1,14 @@
-//! An API server in trouble, and runs that are killed at each of their requests: nothing is lost, doubled or left.
+//! An API server or a CA in trouble, and runs that are killed at each of their requests: nothing is lost, doubled or left.
 
 mod proxy;
 
 use std::collections::HashSet;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::five::{AT_A_TIME, CERTIFICATES, Figures, each, scene};
 use crate::scene::Scene;
-use proxy::{Fate, Proxy};
+use proxy::{Asked, Fate, Proxy};
 
 /// A kubeconfig that leads to the proxy.
 fn lead_to(scene: &Scene, proxy: &Proxy) -> std::path::PathBuf {
@@ -26,33 +26,79 @@ fn lead_to(scene: &Scene, proxy: &Proxy) -> std::path::PathBuf {
 #[test]
 #[ignore = "needs the test cluster"]
 fn each_fault_at_each_kind_of_request_costs_no_certificate() {
-    let faults = [
-        ("500", Fate::Refused(500)),
-        ("502", Fate::Refused(502)),
-        ("503", Fate::Refused(503)),
-        ("429", Fate::Refused(429)),
-        ("409", Fate::Refused(409)),
-        ("reset", Fate::Reset),
-        ("reset-after", Fate::ResetAfter),
-        ("truncated", Fate::Truncated),
-        ("garbled", Fate::Garbled),
-        ("delayed", Fate::Delayed(Duration::from_secs(1))),
-    ];
-    let lines = each(&faults, 5, |(name, fate)| with_fault(name, *fate));
-    println!(
-        "| fault, once at each kind of request | kinds | certificates stored | status | time |\n|---|---|---|---|---|"
-    );
-    let (rows, failures): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
-    println!("{}", rows.join("\n"));
-    let failures: Vec<String> = failures.into_iter().flatten().collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    table(Server::Api, ("409", "status 409", Fate::Refused(409)));
 }
 
-fn with_fault(name: &str, fate: Fate) -> (String, Option<String>) {
-    let (scene, namespace) = scene(format!("fault-{name}"));
+/// The same at the CA.
+#[test]
+#[ignore = "needs the test cluster"]
+fn each_fault_at_each_kind_of_request_to_the_ca_costs_no_certificate() {
+    table(Server::Ca, ("504", "status 504", Fate::Refused(504)));
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Server {
+    Api,
+    Ca,
+}
+
+/// With `TABLES=1` it is written into `docs/security.md` too.
+fn table(server: Server, further: (&str, &str, Fate)) {
+    let faults = [
+        ("500", "status 500", Fate::Refused(500)),
+        ("502", "status 502", Fate::Refused(502)),
+        ("503", "status 503, `Retry-After: 1`", Fate::Refused(503)),
+        ("429", "status 429, `Retry-After: 1`", Fate::Refused(429)),
+        further,
+        (
+            "reset",
+            "the connection is reset before the request is passed on",
+            Fate::Reset,
+        ),
+        ("reset-after", "... after it", Fate::ResetAfter),
+        ("truncated", "the answer is cut off", Fate::Truncated),
+        ("garbled", "the answer is no JSON, and no certificate", Fate::Garbled),
+        (
+            "delayed",
+            "the answer comes one second late",
+            Fate::Delayed(Duration::from_secs(1)),
+        ),
+    ];
+    let title = match server {
+        Server::Api => "at the API server",
+        Server::Ca => "at the CA",
+    };
+    let lines = each(&faults, 5, |(name, what, fate)| with_fault(name, what, *fate, server));
+    let (rows, failures): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+    let table = format!(
+        "| fault {title}, once at each kind of request | kinds | certificates stored | orders | status | time |\n|---|---|---|---|---|---|\n{}\n",
+        rows.join("\n")
+    );
+    println!("{table}");
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if std::env::var_os("TABLES").is_some() {
+        write_table(title, &table);
+    }
+}
+
+fn write_table(title: &str, table: &str) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().expect("a lock");
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
+    let text = std::fs::read_to_string(document).expect("the document");
+    let head = format!("| fault {title},");
+    let begin = text.find(&head).expect("the table's first line");
+    let end = begin + text[begin..].find("\n\n").expect("a blank line after the table") + 1;
+    std::fs::write(document, format!("{}{table}{}", &text[..begin], &text[end..])).expect("written");
+}
+
+fn with_fault(name: &str, what: &str, fate: Fate, server: Server) -> (String, Option<String>) {
+    let prefix = if server == Server::Api { "fault" } else { "ca-fault" };
+    let (scene, namespace) = scene(format!("{prefix}-{name}"));
     let (told, kinds) = mpsc::channel();
     let mut seen = HashSet::new();
-    let proxy = Proxy::start(&scene, move |asked| {
+    let fate_of = move |asked: &Asked| {
         // A read conflicts with nothing.
         let applies = fate != Fate::Refused(409) || !asked.kind.starts_with("GET");
         if applies && seen.insert(asked.kind.clone()) {
@@ -60,26 +106,40 @@ fn with_fault(name: &str, fate: Fate) -> (String, Option<String>) {
             return fate;
         }
         Fate::Pass
-    });
+    };
+    let mut run = scene.command("run");
+    let _proxy = match server {
+        Server::Api => {
+            let proxy = Proxy::before_the_api_server(&scene, fate_of);
+            run.env("KUBECONFIG", lead_to(&scene, &proxy));
+            proxy
+        }
+        Server::Ca => {
+            let proxy = Proxy::before_the_ca(&scene, fate_of);
+            run.env("KUBE_LEGO_ONCE_DIRECTORY", &proxy.url);
+            proxy
+        }
+    };
     let began = Instant::now();
-    let output = scene.command("run").env("KUBECONFIG", lead_to(&scene, &proxy)).output();
-    let output = output.expect("the program");
+    let output = run.output().expect("the program");
     let took = began.elapsed();
     let Figures {
         stored, objects: left, ..
     } = Figures::of(&scene, &namespace);
+    let orders = scene.pebble.count("Added order");
     let kinds: Vec<String> = kinds.try_iter().collect();
     let status = output.status.code().unwrap_or(-1);
     let row = format!(
-        "| {name} | {} | {stored} of {CERTIFICATES} | {status} | {:.1} s |",
+        "| {what} | {} | {stored} of {CERTIFICATES} | {orders} | {status} | {:.1} s |",
         kinds.len(),
         took.as_secs_f64()
     );
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let good = stored == CERTIFICATES
-        && status == 0
-        && left == 0
-        && kinds.len() >= if fate == Fate::Refused(409) { 8 } else { 15 };
+    let at_least = match (server, fate) {
+        (Server::Ca, _) | (_, Fate::Refused(409)) => 8,
+        _ => 15,
+    };
+    let good = stored == CERTIFICATES && status == 0 && left == 0 && kinds.len() >= at_least;
     let failure = (!good).then(|| format!("{row}\n{left} objects left; faults at {kinds:?}\n{stderr}"));
     (row, failure)
 }
@@ -114,7 +174,7 @@ fn whichever_request_a_run_is_killed_at_the_next_one_finishes() {
 fn requests_of_a_run() -> usize {
     let (scene, _) = scene("cuts".into());
     let (told, count) = mpsc::channel();
-    let proxy = Proxy::start(&scene, move |_| {
+    let proxy = Proxy::before_the_api_server(&scene, move |_| {
         let _ = told.send(());
         Fate::Pass
     });
@@ -128,7 +188,7 @@ fn cut(number: usize, fate: Fate) -> (usize, Option<String>) {
     let when = if fate == Fate::Silent { "before" } else { "after" };
     let (scene, namespace) = scene(format!("cut-{when}-{number}"));
     let (told, reached) = mpsc::channel();
-    let proxy = Proxy::start(&scene, move |asked| match asked.number.cmp(&number) {
+    let proxy = Proxy::before_the_api_server(&scene, move |asked| match asked.number.cmp(&number) {
         std::cmp::Ordering::Less => Fate::Pass,
         std::cmp::Ordering::Equal => {
             let _ = told.send(asked.kind.clone());

@@ -205,10 +205,10 @@ impl AcmeError {
 
     /// Whether asking again in this run will not help: rate limits, refusals, failed validations, settings.
     ///
-    /// What is left are connections that broke and servers in trouble.
+    /// What is left are connections that broke, answers that cannot be read, and servers in trouble.
     pub fn is_permanent(&self) -> bool {
         match &self.0.cause {
-            Cause::Unreachable { .. } | Cause::TimedOut(_) | Cause::Waiting(_) => false,
+            Cause::Unreachable { .. } | Cause::TimedOut(_) | Cause::Waiting(_) | Cause::Unreadable { .. } => false,
             Cause::Answered { status, .. } => !status.is_server_error(),
             Cause::Problem(problem) => match problem.kind.as_str() {
                 "badNonce" | "serverInternal" => false,

@@ -6,13 +6,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme as library;
-use jiff::Timestamp;
-use tokio::time::Instant;
 
 use crate::decide::directory::Directory;
 use crate::decide::inspection::CertificateId;
@@ -36,11 +33,28 @@ macro_rules! call {
     }};
 }
 
+/// The same for a call that may be made anew without harm: an answer that was lost, late or unreadable is no answer.
+macro_rules! insist {
+    ($caller:expr, $operation:expr, $url:expr, $attempt:expr) => {{
+        let mut patience = $crate::adapters::acme::patience::Patience::brief();
+        loop {
+            match call!($caller, $operation, $url, $attempt) {
+                Ok(value) => break Ok(value),
+                Err(failure) => match patience.rest(failure).await {
+                    Ok(()) => {}
+                    Err(failure) => break Err(failure),
+                },
+            }
+        }
+    }};
+}
+
 mod directory;
 mod error;
 mod exchange;
 mod http;
 mod order;
+mod patience;
 mod registration;
 
 pub use error::{AcmeError, Cause, HostProblem, Problem};
@@ -53,14 +67,11 @@ use directory::DirectoryFacts;
 use error::listed;
 use exchange::Exchange;
 use http::Http;
+use patience::Patience;
 
 /// The library repeats a refused nonce twice by itself; Pebble refuses 5 % of all on purpose, and RFC 8555 section 6.5
 /// sets no bound. Ten rounds of three: with every second nonce refused, one call in 10^9 still fails.
 const NONCE_ROUNDS: usize = 10;
-/// The pause before the second look at an order; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(60);
-/// The longest pause that nobody asked for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Which CA, and how to reach and use it.
 #[derive(Clone, Debug)]
@@ -139,9 +150,20 @@ impl Authority {
         let url = settings.directory.url();
         let fail = |cause| AcmeError::new("read the directory", url, cause);
         let http = Http::new(settings.ca_bundle.as_ref(), settings.proxy.as_ref()).map_err(fail)?;
-        let answer = http.get(url).await.map_err(fail)?;
-        let exchange = answer.exchange();
-        let facts = directory::read(answer).map_err(|cause| fail(cause).after(Some(&exchange)))?;
+        let mut patience = Patience::brief();
+        let facts = loop {
+            let read = match http.get(url).await {
+                Ok(answer) => {
+                    let exchange = answer.exchange();
+                    directory::read(answer).map_err(|cause| fail(cause).after(Some(&exchange)))
+                }
+                Err(cause) => Err(fail(cause)),
+            };
+            match read {
+                Ok(facts) => break facts,
+                Err(failure) => patience.rest(failure).await?,
+            }
+        };
         let caller = Caller {
             account_entry: settings.account_entry.as_str().into(),
         };
@@ -242,14 +264,22 @@ impl Account {
         profile: Option<&str>,
         replaces: Option<&CertificateId>,
     ) -> Result<Order, AcmeError> {
-        let replaces = replaces.filter(|_| self.gives_renewal_information);
-        match self.create_order(names, profile, replaces).await {
-            Err(error) if replaces.is_some() && refuses_replaces(error.cause()) => {
-                let mut order = self.create_order(names, profile, None).await?;
-                order.set_replaces_refused(error);
-                Ok(order)
+        let mut replaces = replaces.filter(|_| self.gives_renewal_information);
+        let mut refused = None;
+        let mut patience = Patience::brief();
+        loop {
+            match self.create_order(names, profile, replaces).await {
+                Ok(mut order) => {
+                    order.replaces_refused = refused;
+                    return Ok(order);
+                }
+                Err(error) if replaces.is_some() && refuses_replaces(error.cause()) => {
+                    replaces = None;
+                    refused = Some(error);
+                }
+                // Where only the answer was lost, there is one order more: it ends by itself, and CAs give a pending one again.
+                Err(error) => patience.rest(error).await?,
             }
-            created => created,
         }
     }
 
@@ -280,7 +310,7 @@ impl Account {
 
     /// Takes up an order by its URL, in whatever state it is. [`AcmeError::ends_the_order`] where there is none any more.
     pub async fn resume(&self, url: &str) -> Result<Order, AcmeError> {
-        let inner = call!(self.caller, "resume the order", url, self.inner.order(url.to_owned()))?;
+        let inner = insist!(self.caller, "resume the order", url, self.inner.order(url.to_owned()))?;
         Ok(Order::new(inner, self.caller.clone()))
     }
 }
@@ -327,45 +357,6 @@ impl Caller {
         }
         let error = AcmeError::new(operation, url, cause).after(exchange.as_ref());
         Some(Err(error.of_account(&self.account_entry)))
-    }
-}
-
-/// What is left of the time in which something that is not there yet may be asked for again.
-struct Patience {
-    deadline: Instant,
-    pause: Duration,
-}
-
-impl Patience {
-    fn until(deadline: Instant) -> Self {
-        Self {
-            deadline,
-            pause: FIRST_PAUSE,
-        }
-    }
-
-    /// Waits before the next look, as long as the CA asked for (RFC 8555 section 7.5.1). Returns the failure
-    /// of the last look where it is permanent, or where the next look would be behind the deadline.
-    async fn rest(&mut self, failure: AcmeError) -> Result<(), AcmeError> {
-        if failure.is_permanent() {
-            return Err(failure);
-        }
-        let asked = failure
-            .retry_after()
-            .map(|moment| moment.duration_since(Timestamp::now()));
-        let wait = match asked {
-            // A moment that has passed is no negative wait, and "now" gets no storm of requests.
-            Some(asked) => Duration::try_from(asked).unwrap_or_default().max(FIRST_PAUSE),
-            None => self.pause,
-        };
-        let next = Instant::now() + wait;
-        if next > self.deadline {
-            return Err(failure);
-        }
-        log::debug!("looking again in {} ms: {failure}", wait.as_millis());
-        tokio::time::sleep_until(next).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
     }
 }
 

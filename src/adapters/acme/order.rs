@@ -6,9 +6,10 @@ use instant_acme as library;
 use library::{AuthorizationStatus, ChallengeStatus, ChallengeType, OrderStatus};
 use tokio::time::Instant;
 
-use super::error::{AcmeError, Cause, HostProblem, Problem, listed};
+use super::Caller;
+use super::error::{AcmeError, Cause, HostProblem, Problem, listed, one_line};
 use super::exchange::{self, Exchange};
-use super::{Caller, Patience};
+use super::patience::{Patience, may_pass};
 
 /// The states of an order (RFC 8555 section 7.1.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct Order {
     inner: library::Order,
     caller: Caller,
     url: String,
-    replaces_refused: Option<AcmeError>,
+    pub(super) replaces_refused: Option<AcmeError>,
 }
 
 impl fmt::Debug for Order {
@@ -71,10 +72,6 @@ impl Order {
             caller,
             replaces_refused: None,
         }
-    }
-
-    pub(super) fn set_replaces_refused(&mut self, error: AcmeError) {
-        self.replaces_refused = Some(error);
     }
 
     /// Its URL: what to keep, to resume it.
@@ -189,7 +186,7 @@ impl Order {
                 Err(failure) => failure,
             };
             let not_ready = matches!(failure.cause(), Cause::Problem(problem) if problem.kind == "orderNotReady");
-            if failure.is_permanent() && !not_ready {
+            if !may_pass(&failure) && !not_ready {
                 return Err(failure);
             }
             match self.refresh(FINALIZE).await {
@@ -204,7 +201,14 @@ impl Order {
         let mut patience = Patience::until(deadline);
         loop {
             match call!(self.caller, CERTIFICATE, &self.url, self.inner.certificate()) {
-                Ok(Some(chain)) => return Ok(chain),
+                Ok(Some(chain)) if chain.contains("-----BEGIN CERTIFICATE-----") => return Ok(chain),
+                Ok(Some(other)) => {
+                    let cause = Cause::Unreadable {
+                        reason: "the answer is no certificate".into(),
+                        beginning: one_line(&other.chars().take(120).collect::<String>()),
+                    };
+                    patience.rest(AcmeError::new(CERTIFICATE, &self.url, cause)).await?;
+                }
                 Ok(None) => patience.rest(self.waiting(CERTIFICATE)).await?,
                 Err(failure) => patience.rest(failure).await?,
             }
@@ -255,7 +259,7 @@ impl Order {
     /// The error that an invalid order is: each host's problem, where the authorizations can still be read.
     async fn invalid(&mut self, operation: &str) -> AcmeError {
         let order = self.inner.state().error.as_ref().map(Problem::new);
-        let read = call!(self.caller, operation, &self.url, host_problems(&mut self.inner));
+        let read = insist!(self.caller, operation, &self.url, host_problems(&mut self.inner));
         let hosts = read.unwrap_or_else(|error| {
             log::debug!("the failed order's authorizations stay unread: {error}");
             Vec::new()

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error::{AcmeError, Cause};
+use super::exchange::watched;
+use super::patience::Patience;
 use super::{Account, Authority, ExternalAccount, NONCE_ROUNDS};
 
 /// An account as it is stored: the library's own form, but `id` is missing until the account is registered.
@@ -75,7 +77,7 @@ impl Authority {
             Some(url) => url,
             None => self.register(&key).await?,
         };
-        let inner = call!(self.caller, operation, self.url(), {
+        let inner = insist!(self.caller, operation, self.url(), {
             let builder = library::Account::builder_with_http(Box::new(self.http.clone()));
             builder.from_parts(
                 url.clone(),
@@ -117,18 +119,27 @@ impl Authority {
         self.new_account(operation, key, &payload).await
     }
 
-    /// Sends a `newAccount` request (RFC 8555 section 7.3): the account's URL.
+    /// Sends a `newAccount` request (RFC 8555 section 7.3): the account's URL. The same key gives the same account, so that it is
+    /// sent again where the answer was lost.
     async fn new_account(&self, operation: &str, key: &EcdsaKeyPair, payload: &Value) -> Result<String, AcmeError> {
+        let mut patience = Patience::brief();
+        loop {
+            match self.try_new_account(operation, key, payload).await {
+                Ok(url) => return Ok(url),
+                Err(failure) => patience.rest(failure).await?,
+            }
+        }
+    }
+
+    async fn try_new_account(&self, operation: &str, key: &EcdsaKeyPair, payload: &Value) -> Result<String, AcmeError> {
         let url = &self.facts.new_account;
         let mut round = 0;
         loop {
             round += 1;
-            let mut sent = None;
             let asked = async {
                 let nonce = self.http.nonce(&self.facts.new_nonce).await?;
                 let body = signed(key, &nonce, url, payload)?;
                 let answer = self.http.post(url, body).await?;
-                sent = Some(answer.exchange());
                 if !answer.parts.status.is_success() {
                     return Err(answer.into_cause());
                 }
@@ -139,14 +150,15 @@ impl Authority {
                     beginning: answer.beginning(),
                 })
             };
-            match asked.await {
+            let (asked, exchange) = watched(asked).await;
+            match asked {
                 Ok(account) => return Ok(account),
                 Err(Cause::Problem(problem)) if problem.kind == "badNonce" && round < 3 * NONCE_ROUNDS => {
                     log::debug!("asking again, the nonce was refused: cannot {operation}");
                 }
                 Err(cause) => {
                     return Err(AcmeError::new(operation, url, cause)
-                        .after(sent.as_ref())
+                        .after(exchange.as_ref())
                         .of_account(&self.settings.account_entry));
                 }
             }

@@ -7,10 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio::time::Instant;
 
 use crate::decide::inspection::{Inspection, inspect};
 
@@ -239,34 +241,6 @@ fn stored_credentials_are_refused_without_being_shown() {
             "{cause}"
         );
     }
-}
-
-#[tokio::test]
-async fn looking_again_ends_at_the_deadline_with_what_was_last_seen() {
-    let failure = |cause| AcmeError::new("wait", "https://c/o", cause);
-    let mut patience = Patience::until(Instant::now() + Duration::from_millis(600));
-    let mut looks = 1;
-    let last = loop {
-        match patience.rest(failure(Cause::Waiting(OrderState::Pending))).await {
-            Ok(()) => looks += 1,
-            Err(last) => break last,
-        }
-    };
-    assert!(last.to_string().contains("still `pending`"));
-    // At 0, 60, 180 and 420 ms; the fifth would be at 900.
-    assert_eq!(looks, 4);
-    let mut patience = Patience::until(soon());
-    patience
-        .rest(failure(Cause::TimedOut(30)))
-        .await
-        .expect("a server in trouble");
-    patience.rest(failure(Cause::Retired)).await.expect_err("a refusal");
-    let later = Exchange {
-        status: ::http::StatusCode::OK,
-        retry_after: Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).ok(),
-    };
-    let waiting = failure(Cause::Waiting(OrderState::Processing)).after(Some(&later));
-    patience.rest(waiting).await.expect_err("behind the deadline");
 }
 
 /// Orders are worked on at the same time, in tasks of their own.
