@@ -9,7 +9,11 @@ ARCHIVE := target/image/kube-lego-once.tar
 # Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
 NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
-.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests picture faults bench
+CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/kube-lego-once)
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -33,6 +37,7 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	$(MAKE) --no-print-directory -j2 cluster-binaries test-binaries
 	$(if $(NODES),$(MAKE) --no-print-directory image,@echo '$(WITHOUT_NODES)' >&2)
 	cargo test --locked
+	$(MAKE) --no-print-directory deny
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
 	$(if $(NODES),,@echo '$(WITHOUT_NODES)' >&2)
 
@@ -51,6 +56,14 @@ cluster-binaries:
 test-binaries:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --no-run
+
+$(DENY):
+	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(patsubst %/bin/cargo-deny,%,$@)
+
+deny: $(DENY) ## licences, sources and bans of the dependencies (deny.toml); advisories, if their database can be fetched
+	$(DENY) --log-level error --locked check licenses bans sources
+	@if $(DENY) --log-level off fetch db; then $(DENY) --log-level error --locked check advisories; \
+	  else echo 'NOT CHECKED: advisories, since their database cannot be fetched' >&2; fi
 
 demo: ## the announcement's story, on a cluster that stays up
 	$(MAKE) --no-print-directory -j2 NODES= cluster-binaries build

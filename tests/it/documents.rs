@@ -292,6 +292,37 @@ fn every_file_that_a_newcomer_is_sent_to_is_there() {
     assert!(count > 20, "{count}");
 }
 
+/// Each claim of the threat model names a test, and the test is there.
+#[test]
+fn every_claim_of_the_threat_model_has_its_test() {
+    let mut code = String::new();
+    let mut paths = vec![root().join("src"), root().join("tests/it")];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(
+                fs::read_dir(&path)
+                    .expect("a folder")
+                    .map(|entry| entry.expect("an entry").path()),
+            );
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&fs::read_to_string(&path).expect("a file"));
+        }
+    }
+    let text = read("docs/security.md");
+    let mut claims = 0;
+    for table in text.split("| tested by |\n").skip(1) {
+        for row in table.lines().skip(1).take_while(|line| line.starts_with('|')) {
+            let name = row.rsplit('`').nth(1).unwrap_or_default();
+            assert!(
+                code.contains(&format!("fn {name}(")),
+                "docs/security.md: no test `{name}` of: {row}"
+            );
+            claims += 1;
+        }
+    }
+    assert!(claims >= 18, "{claims}");
+}
+
 #[test]
 fn every_document_that_is_named_elsewhere_is_there() {
     let mut names = BTreeSet::new();

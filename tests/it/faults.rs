@@ -1,14 +1,12 @@
 //! An API server or a CA in trouble, and runs that are killed at each of their requests: nothing is lost, doubled or left.
 
-mod proxy;
-
 use std::collections::HashSet;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::five::{AT_A_TIME, CERTIFICATES, Figures, each, scene};
+use crate::proxy::{Asked, Fate, Proxy};
 use crate::scene::Scene;
-use proxy::{Asked, Fate, Proxy};
 
 /// A kubeconfig that leads to the proxy.
 fn lead_to(scene: &Scene, proxy: &Proxy) -> std::path::PathBuf {

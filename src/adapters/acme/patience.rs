@@ -23,6 +23,8 @@ const TIME_OF_TRIES: Duration = Duration::from_secs(30);
 pub(super) struct Patience {
     deadline: Instant,
     tries: u32,
+    /// Of these there are fewer: a page instead of an answer is soon there for good.
+    unreadable: u32,
     pause: Duration,
 }
 
@@ -32,6 +34,7 @@ impl Patience {
         Self {
             deadline,
             tries: u32::MAX,
+            unreadable: MORE_TRIES,
             pause: FIRST_PAUSE,
         }
     }
@@ -41,6 +44,7 @@ impl Patience {
         Self {
             deadline: Instant::now() + TIME_OF_TRIES,
             tries: MORE_TRIES,
+            unreadable: MORE_TRIES,
             pause: PAUSE_OF_TRIES,
         }
     }
@@ -48,7 +52,8 @@ impl Patience {
     /// Waits before the next look, as long as the CA asked for (RFC 8555 section 7.5.1). Returns the failure
     /// of the last look where it is permanent, or where there is no next look.
     pub(super) async fn rest(&mut self, failure: AcmeError) -> Result<(), AcmeError> {
-        if self.tries == 0 || !may_pass(&failure) {
+        let unreadable = matches!(failure.cause(), Cause::Unreadable { .. });
+        if self.tries == 0 || (unreadable && self.unreadable == 0) || !may_pass(&failure) {
             return Err(failure);
         }
         let wait = match asked_wait(&failure) {
@@ -67,6 +72,7 @@ impl Patience {
         log::debug!("asking again in {} ms: {failure}", wait.as_millis());
         tokio::time::sleep_until(next).await;
         self.tries -= 1;
+        self.unreadable -= u32::from(unreadable);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
@@ -157,8 +163,14 @@ mod tests {
         while patience.rest(failure(Cause::TimedOut(30))).await.is_ok() {
             tries += 1;
         }
-        assert_eq!(tries, MORE_TRIES);
         let took = begun.elapsed();
+        assert_eq!(tries, MORE_TRIES);
+        let mut long = Patience::until(Instant::now() + Duration::from_secs(3_600));
+        let mut looks = 0;
+        while long.rest(failure(unreadable())).await.is_ok() {
+            looks += 1;
+        }
+        assert_eq!(looks, MORE_TRIES);
         assert!(
             took >= Duration::from_millis(3_750) && took < Duration::from_secs(5),
             "{took:?}"

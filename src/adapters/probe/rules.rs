@@ -64,10 +64,15 @@ fn private_class_four(four: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn private_class_six(six: Ipv6Addr) -> Option<&'static str> {
-    // An IPv4 address in another dress (RFC 4291 section 2.5.5.2, RFC 6052 section 2.1) leads to the same place.
+    // An IPv4 address in another dress leads to the same place: compatible and mapped (RFC 4291 section 2.5.5), by NAT64 (RFC 6052
+    // section 2.1), by 6to4 (RFC 3056 section 2).
     let embedded = match six.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
             let [.., a, b, c, d] = six.octets();
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        [0x2002, ..] => {
+            let [_, _, a, b, c, d, ..] = six.octets();
             Some(Ipv4Addr::new(a, b, c, d))
         }
         _ => None,
@@ -75,6 +80,8 @@ fn private_class_six(six: Ipv6Addr) -> Option<&'static str> {
     match six.segments()[0] {
         _ if six.is_unspecified() => Some("the unspecified"),
         _ if six.is_loopback() => Some("a loopback"),
+        // NAT64 of one's own (RFC 8215): where the IPv4 address is in it, only its owner knows.
+        0x64 if six.segments()[1..3] == [0xff9b, 1] => Some("a private"),
         0xfe80..=0xfebf => Some("a link-local"),
         0xfc00..=0xfdff => Some("a private"),
         0xff00.. => Some("a multicast"),
@@ -223,7 +230,12 @@ mod tests {
             ("fc00::1", Some("a private")),
             ("ff02::1", Some("a multicast")),
             ("::ffff:10.0.0.1", Some("a private")),
+            ("::10.0.0.1", Some("a private")),
+            ("::8.8.8.8", None),
             ("64:ff9b::127.0.0.1", Some("a loopback")),
+            ("64:ff9b:1::8.8.8.8", Some("a private")),
+            ("2002:7f00:1::1", Some("a loopback")),
+            ("2002:808:808::1", None),
         ] {
             assert_eq!(private_class(text.parse().expect("an address")), class, "{text}");
         }

@@ -94,6 +94,12 @@ async fn https_server(script: impl Fn(usize, &str) -> String + Send + Sync + 'st
 /// A DNS server for `*.example`: an A record with this address, or NXDOMAIN.
 async fn dns(address: Option<&str>) -> SocketAddr {
     let address: Option<Ipv4Addr> = address.map(|text| text.parse().expect("an address"));
+    dns_that_says(move |_| address).await
+}
+
+/// A DNS that is asked what it says to the first question for an IPv4 address, the second, ...
+async fn dns_that_says(mut says: impl FnMut(usize) -> Option<Ipv4Addr> + Send + 'static) -> SocketAddr {
+    let mut asked = 0;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let local = socket.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -104,8 +110,11 @@ async fn dns(address: Option<&str>) -> SocketAddr {
             };
             let mut reply = Message::response(question.metadata.id, OpCode::Query);
             for query in question.queries {
+                let about_four = query.query_type() == RecordType::A;
+                let address = says(asked);
+                asked += usize::from(about_four);
                 match address {
-                    Some(address) if query.query_type() == RecordType::A => {
+                    Some(address) if about_four => {
                         let record = Record::from_rdata(query.name().clone(), 60, RData::A(A(address)));
                         reply.add_answer(record);
                     }
@@ -224,6 +233,19 @@ async fn a_public_probe_does_not_connect_to_a_private_address() {
     let failure = probe(settings, &["127.0.0.1"]).await.expect_err("no proof");
     let expected = "`a.example` resolves to a loopback address `127.0.0.1`, which a public CA cannot reach";
     assert_eq!(failure.to_string(), expected);
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+}
+
+/// DNS rebinding: the first answer passes, the next ones lead inside. No answer is used but those that were looked at.
+#[tokio::test]
+async fn a_name_that_changes_its_address_leads_nowhere_inside() {
+    let (port, count) = server(|_, path| good(path)).await;
+    let public = Ipv4Addr::new(192, 0, 2, 1);
+    let resolver = dns_that_says(move |asked| Some(if asked == 0 { public } else { Ipv4Addr::LOCALHOST })).await;
+    let mut settings = settings(resolver, port);
+    (settings.allow_private, settings.mode) = (false, ProbeMode::Public);
+    settings.deadline = Duration::from_secs(2);
+    probe(settings, &[]).await.expect_err("no proof");
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
 

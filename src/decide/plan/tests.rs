@@ -417,6 +417,32 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
     }
 }
 
+/// Whoever may write a Secret can stop its renewal, and no other.
+#[test]
+fn a_forged_certificate_stops_no_renewal_but_its_own() {
+    let evil = ingress("evil", "e").tls("e-tls", &["e.example"]);
+    let mut observed = observed(
+        vec![web(), evil],
+        Read::Found(secret(&with_days_left(8), Some(DIRECTORY))),
+    );
+    let forged = certificate(
+        &["a.example", "b.example", "e.example"],
+        "Test CA",
+        now(),
+        now() + fixtures::days(36_500),
+    );
+    let forged = secret(&forged, Some(DIRECTORY));
+    let place = SecretRef::new("evil", "e-tls");
+    observed.secrets.insert(place, Read::Found(forged.into()));
+    let plan = plan(&observed, &policy());
+    let secrets = |decisions: &[Decision]| -> Vec<String> {
+        let name = |decision: &Decision| decision.certificate.secret.to_string();
+        decisions.iter().map(name).collect()
+    };
+    assert_eq!(secrets(&plan.issue), ["web/a-tls"]);
+    assert_eq!(secrets(&plan.keep), ["evil/e-tls"]);
+}
+
 #[test]
 fn a_host_that_does_not_answer_is_left_out_in_the_last_tenth_of_the_lifetime_only() {
     let name = |host: &str| host.parse().expect("a name");

@@ -30,6 +30,10 @@ pub enum Fate {
     Truncated,
     /// It gets through, and the answer is no JSON.
     Garbled,
+    /// It gets through, and this is answered instead, with status 200.
+    Instead(&'static str),
+    /// It does not get through: it is sent elsewhere.
+    Redirected(&'static str),
     /// It gets through late.
     Delayed(Duration),
     /// It does not get through, and nothing is answered any more.
@@ -244,13 +248,16 @@ fn serve(stream: TcpStream, upstream: &Upstream, fate: impl FnOnce(String) -> Fa
         }
         Fate::Garbled => {
             forward()?;
-            let body = "{\"kind\":\"Gar";
-            let length = body.len();
-            write!(
-                client,
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            )
+            client.write_all(answer(200, "application/json", "{\"kind\":\"Gar").as_bytes())
         }
+        Fate::Instead(body) => {
+            forward()?;
+            client.write_all(answer(200, "application/json", body).as_bytes())
+        }
+        Fate::Redirected(url) => write!(
+            client,
+            "HTTP/1.1 307 Elsewhere\r\nLocation: {url}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        ),
         Fate::Silent => silence(),
         Fate::SilentAfter => {
             forward()?;
