@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nodes
 import state
+from controllers import chosen
 from processes import tied_to_parent
 
 TOOLS = Path(__file__).resolve().parent / "tools"
@@ -35,6 +36,7 @@ class Product:
     files: dict = field(default_factory=dict)
     tags: str = ""
     for_nodes: bool = False
+    for_controllers: bool = False
 
     @property
     def version(self):
@@ -104,10 +106,10 @@ ENVOY_REQUIREMENTS = TOOLS / "envoy" / "requirements.txt"
 ASSETS = ("etcd", "kube-apiserver", "kubectl")
 
 
-def binaries(with_node=False):
+def binaries(with_node=False, controllers=()):
     """Every program and file of a cluster by its name: where it is, or where `build` will put it."""
     found = {}
-    for product in _products(with_node):
+    for product in _products(with_node, controllers):
         for name in (*product.programs, *product.files):
             found[name] = product.directory / name
     found["envoy"] = _envoy_directory() / "envoy"
@@ -115,17 +117,17 @@ def binaries(with_node=False):
     return found
 
 
-def build(with_node=False):
+def build(with_node=False, controllers=()):
     """Builds what is missing, and returns what `binaries` does. Two invocations at once never build twice."""
     if with_node:
         _bring_packages()
-    if all(path.exists() for path in binaries(with_node).values()):
-        return binaries(with_node)
+    if all(path.exists() for path in binaries(with_node, controllers).values()):
+        return binaries(with_node, controllers)
     _check_prerequisites()
     waiting = "another build is running; waiting for it to end"
     with state.lock(state.cache() / "bin" / ".lock", waiting=waiting):
-        wanted = binaries(with_node)
-        for product in _products(with_node):
+        wanted = binaries(with_node, controllers)
+        for product in _products(with_node, controllers):
             for name, package in product.programs.items():
                 if not wanted[name].exists():
                     _build_program(product, name, package)
@@ -137,8 +139,10 @@ def build(with_node=False):
     return wanted
 
 
-def _products(with_node):
-    return [product for product in PRODUCTS if with_node or not product.for_nodes]
+def _products(with_node, controllers):
+    asked = {controller.product for controller in chosen(controllers)}
+    wanted = lambda product: (with_node or not product.for_nodes) and (product.name in asked or not product.for_controllers)
+    return [product for product in PRODUCTS if wanted(product)]
 
 
 def _assets():

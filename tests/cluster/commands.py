@@ -13,6 +13,7 @@ from pathlib import Path
 import node
 import nodes
 from build import BuildFailed, binaries, build, say
+from controllers import CONTROLLERS
 from processes import Process, tied_to_parent
 from state import Directory
 from supervisor import Supervisor
@@ -54,18 +55,20 @@ def _parse(arguments):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, function, text, default_name="demo", words="", with_nodes=False):
-        usage = f"cluster {name}" + " [--nodes]" * with_nodes + " [--name NAME]" * bool(default_name) + words
+        usage = f"cluster {name}" + " [--nodes] [--controllers NAME,...]" * with_nodes + " [--name NAME]" * bool(default_name) + words
         sub = commands.add_parser(name, description=text, usage=usage, **({"help": text} if text else {}))
         sub.set_defaults(command=function)
         if default_name:
             sub.add_argument("--name", type=_name, default=default_name, help="which cluster (default: %(default)s)")
         if with_nodes:
             sub.add_argument("--nodes", action="store_true", help="with a node that runs Pods; needs root")
+            text = "with these ingress controllers beside Contour: " + ", ".join(CONTROLLERS)
+            sub.add_argument("--controllers", type=_controllers, default=(), metavar="NAME,...", help=text)
         return sub
 
     command("build", build_all, "build or fetch the programs that are missing", None, with_nodes=True)
     start = "start a cluster that lives until `down`"
-    command("up", lambda options: up(Directory(options.name), options.nodes), start, with_nodes=True)
+    command("up", lambda options: up(Directory(options.name), options), start, with_nodes=True)
     command("down", lambda options: down(Directory(options.name)), "end a cluster and remove what it has stored")
     command("env", env, "print what there is to know about a cluster, as JSON")
     command("kubectl", kubectl, "run kubectl against a cluster", words=" -- ARGUMENT...")
@@ -87,21 +90,31 @@ def _name(text):
     return text
 
 
+def _controllers(text):
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in CONTROLLERS]:
+        raise argparse.ArgumentTypeError(f"no such controller: {', '.join(unknown)} (there are {', '.join(CONTROLLERS)})")
+    return names
+
+
 def build_all(options):
     begun = time.monotonic()
-    build(options.nodes)
+    build(options.nodes, options.controllers)
     say(f"all programs are there ({time.monotonic() - begun:.1f} s)")
 
 
-def up(directory, with_node=False, lifeline=None):
+def up(directory, options, lifeline=None):
     """Starts a cluster, and returns when it is ready."""
+    with_node = options.nodes
     if with_node and os.geteuid():
         raise Refused("--nodes needs root, for the network and the containers of a node; without it, none is needed")
-    build(with_node)
+    build(with_node, options.controllers)
     with directory.locked():
         if running := directory.cluster():
             if with_node and not running["nodes"]:
                 raise Refused(f"the cluster `{directory.name}` is up already, without a node; end it first (`down`)")
+            if missing := [name for name in options.controllers if name not in running["controllers"]]:
+                raise Refused(f"the cluster `{directory.name}` is up already, without {', '.join(missing)}; end it first (`down`)")
             say(f"the cluster `{directory.name}` is up already")
             return
         if reason := directory.ended():
@@ -111,19 +124,21 @@ def up(directory, with_node=False, lifeline=None):
         say(f"starting the cluster `{directory.name}`" + ", with a node" * with_node)
         directory.make()
         try:
-            _start_supervisor(directory, with_node, lifeline)
+            _start_supervisor(directory, options, lifeline)
         except BaseException:
             _take_down(directory)
             raise
     say(f"the cluster `{directory.name}` is ready after {time.monotonic() - begun:.1f} s")
 
 
-def _start_supervisor(directory, with_node, lifeline):
+def _start_supervisor(directory, options, lifeline):
     reader, report = os.pipe()
     command = [sys.executable, str(ENTRY), "supervise", "--name", directory.name, "--report", str(report)]
     inherited = [report]
-    if with_node:
+    if options.nodes:
         command.append("--nodes")
+    if options.controllers:
+        command += ["--controllers", ",".join(options.controllers)]
     if lifeline is not None:
         command += ["--lifeline", str(lifeline)]
         inherited.append(lifeline)
@@ -181,7 +196,7 @@ def run(options):
         raise Refused(f"the cluster `{directory.name}` is up already; `run` makes its own")
     lifeline, held = os.pipe()
     try:
-        up(directory, options.nodes, lifeline)
+        up(directory, options, lifeline)
         os.close(lifeline)
         status = _run_command(options.words, directory)
         if reason := directory.ended():
@@ -240,5 +255,6 @@ def _up_or_refuse(options):
 
 
 def supervise(options):
-    programs = binaries(options.nodes)
-    return Supervisor(Directory(options.name), programs, options.report, options.lifeline, options.nodes).supervise()
+    programs = binaries(options.nodes, options.controllers)
+    ends = (options.report, options.lifeline)
+    return Supervisor(Directory(options.name), programs, *ends, options.nodes, options.controllers).supervise()

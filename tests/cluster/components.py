@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 import network
+from controllers import chosen
 from node import Inside, Node
 from processes import tied_to_parent
 
@@ -43,6 +44,7 @@ class Cluster:
     address: str
     ports: dict
     node: Node | None = None
+    controllers: tuple = ()
     token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -91,6 +93,7 @@ class Cluster:
             "pebble_log": str(self.logs / "pebble.log"),
             "logs": str(self.logs),
             "nodes": self.node is not None,
+            "controllers": {controller.name: controller.describe(self) for controller in chosen(self.controllers)},
             **(self.node.describe(self) if self.node else {}),
         }
 

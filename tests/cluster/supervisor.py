@@ -14,6 +14,7 @@ import components
 import network
 import node
 import nodes
+from controllers import chosen
 from processes import Process, start
 from web import page
 
@@ -39,12 +40,13 @@ class Failed(Exception):
 class Supervisor:
     """Starts, watches and ends the components. It has one thread only: see `tied_to_parent`."""
 
-    def __init__(self, directory, binaries, report, lifeline, with_node):
+    def __init__(self, directory, binaries, report, lifeline, with_node, controllers=()):
         self.directory = directory
         self.binaries = binaries
         self.report_to = report  # a pipe to the command that waits until all is ready
         self.lifeline = lifeline  # a pipe that is at its end once the command that we are tied to has gone
         self.with_node = with_node
+        self.controllers = controllers
         self.node = None
         self.told_to_end = False
         self.processes = []  # oldest first
@@ -125,8 +127,9 @@ class Supervisor:
             logs=self.directory.logs,
             binaries=self.binaries,
             address=address,
-            ports=network.free_ports(components.PORTS),
+            ports=network.free_ports((*components.PORTS, *(port for each in chosen(self.controllers) for port in each.ports))),
             node=self.node,
+            controllers=self.controllers,
         )
         components.prepare(cluster)
         if self.node:
@@ -136,7 +139,8 @@ class Supervisor:
     def _start_components(self, cluster):
         """Each starts as soon as what it needs is ready; what it does not need becomes ready meanwhile."""
         waiting = {}
-        for make in components.COMPONENTS + (nodes.COMPONENTS if self.node else ()):
+        further = tuple(make for each in chosen(self.controllers) for make in each.components)
+        for make in components.COMPONENTS + (nodes.COMPONENTS if self.node else ()) + further:
             component = make(cluster)
             for name in component.needs:
                 self._wait_ready(waiting, name)
