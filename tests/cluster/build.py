@@ -1,7 +1,9 @@
 """The programs of a cluster: built from their Go modules, or taken from their package, once per version."""
 
+import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -34,6 +36,9 @@ class Product:
     module: str
     programs: dict
     files: dict = field(default_factory=dict)
+    # By the folder that a `replace` of the go.mod names: a module of which a copy is made, and the folder of it that one of ours of
+    # the same name takes the place of.
+    copies: dict = field(default_factory=dict)
     tags: str = ""
     for_nodes: bool = False
     for_controllers: bool = False
@@ -77,6 +82,20 @@ PRODUCTS = (
             "kubectl": "k8s.io/kubernetes/cmd/kubectl",
         },
     ),
+    Product(
+        "ingress-nginx",
+        "k8s.io/ingress-nginx",
+        {"ingress-nginx-controller": "k8s.io/ingress-nginx/cmd/nginx"},
+        {"ingress-nginx-rootfs": "rootfs/etc/nginx"},
+        for_controllers=True,
+    ),
+    Product(
+        "traefik",
+        "github.com/traefik/traefik/v3",
+        {"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+        copies={"lego": ("github.com/go-acme/lego/v5", "providers/dns")},
+        for_controllers=True,
+    ),
     Product("pause", "", {"pause": "."}, for_nodes=True),
     Product(
         "containerd",
@@ -112,6 +131,9 @@ def binaries(with_node=False, controllers=()):
     for product in _products(with_node, controllers):
         for name in (*product.programs, *product.files):
             found[name] = product.directory / name
+    for controller in chosen(controllers):
+        if controller.packages:
+            found[f"packages-of-{controller.product}"] = _packages_directory(controller)
     found["envoy"] = _envoy_directory() / "envoy"
     found.update(_assets())
     return found
@@ -134,6 +156,9 @@ def build(with_node=False, controllers=()):
             for name, source in product.files.items():
                 if not wanted[name].exists():
                     _copy_from_module(product, name, source)
+        for controller in chosen(controllers):
+            if controller.packages and not _packages_directory(controller).exists():
+                _unpack_packages(controller)
         if not wanted["envoy"].exists():
             _unpack_envoy(wanted["envoy"])
     return wanted
@@ -216,7 +241,31 @@ def _build_program(product, name, package):
     with _replacing(product.directory / name) as unfinished:
         command = ["go", "build", "-v", "-trimpath", "-buildvcs=false", f"-tags={product.tags}", f"-ldflags={flags}"]
         command += ["-o", str(unfinished), package]
-        _run(f"{name} {product.version}", command, directory=TOOLS / product.name, environment=_go_environment(product))
+        with _source(product) as directory:
+            _run(f"{name} {product.version}", command, directory=directory, environment=_go_environment(product))
+
+
+@contextlib.contextmanager
+def _source(product):
+    """Where a product is built: its folder of tools/, or a copy of that with what its `copies` say."""
+    folder = TOOLS / product.name
+    if not product.copies:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch) / product.name
+        shutil.copytree(folder, scratch)
+        for name, (module, replaced) in product.copies.items():
+            version = re.search(rf"^\s*{re.escape(module)} (v\S+)", (folder / "go.mod").read_text(), re.MULTILINE)[1]
+            command = ["go", "mod", "download", "-json", f"{module}@{version}"]
+            environment = _go_environment(product)
+            found = subprocess.run(command, cwd="/", env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+            shutil.copytree(json.loads(found)["Dir"], scratch / name, copy_function=shutil.copyfile)
+            for path in (scratch / name).rglob("*"):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            shutil.rmtree(scratch / name / replaced)
+            shutil.copytree(folder / Path(replaced).name, scratch / name / replaced)
+        yield scratch
 
 
 def _copy_from_module(product, name, source):
@@ -226,7 +275,34 @@ def _copy_from_module(product, name, source):
         command, cwd=directory, env=_go_environment(product), stdout=subprocess.PIPE, text=True, check=True
     ).stdout.strip()
     with _replacing(product.directory / name) as unfinished:
-        shutil.copyfile(Path(module) / source, unfinished)
+        if (Path(module) / source).is_dir():
+            shutil.copytree(Path(module) / source, unfinished, copy_function=shutil.copyfile)
+            for folder in (unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())):
+                folder.chmod(0o755)  # a module's are not to be written to, nor removed
+        else:
+            shutil.copyfile(Path(module) / source, unfinished)
+
+
+def _packages_directory(controller):
+    names = hashlib.sha256(" ".join(controller.packages).encode()).hexdigest()[:12]
+    return state.cache() / "bin" / f"{controller.product}-packages-{names}"
+
+
+def _unpack_packages(controller):
+    """Debian's packages beside the programs; nothing is installed on the machine."""
+    if missing := [tool for tool in ("apt-get", "dpkg") if not shutil.which(tool)]:
+        raise BuildFailed(f"{controller.product} needs packages of Debian, and there is no {' and no '.join(missing)}")
+    with _replacing(_packages_directory(controller)) as unfinished, tempfile.TemporaryDirectory() as scratch:
+        environment = dict(os.environ)
+        command = ["apt-get", "download", *controller.packages]
+        try:
+            _run(f"packages of {controller.product}", command, Path(scratch), environment)
+        except BuildFailed:  # its lists may be older than what there is
+            _run("package lists", ["apt-get", "update"], Path(scratch), environment)
+            _run(f"packages of {controller.product}", command, Path(scratch), environment)
+        unfinished.mkdir(exist_ok=True)
+        for package in Path(scratch).glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(unfinished)], check=True)
 
 
 def _go_environment(product):
@@ -282,6 +358,8 @@ class _replacing:
         if kind is None:
             os.replace(self.unfinished, self.path)
         else:
+            if self.unfinished.is_dir():
+                shutil.rmtree(self.unfinished)
             self.unfinished.unlink(missing_ok=True)
 
 

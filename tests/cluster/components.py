@@ -93,7 +93,7 @@ class Cluster:
             "pebble_log": str(self.logs / "pebble.log"),
             "logs": str(self.logs),
             "nodes": self.node is not None,
-            "controllers": {controller.name: controller.describe(self) for controller in chosen(self.controllers)},
+            "controllers": {name: chosen([name])[0].describe(self) for name in self.controllers},
             **(self.node.describe(self) if self.node else {}),
         }
 
@@ -326,7 +326,7 @@ clusters:
   - name: {cluster.name}
     cluster:
       server: {server}
-      certificate-authority-data: {_base64(cluster.file("apiserver-ca.pem"))}
+      certificate-authority-data: {base64_of(cluster.file("apiserver-ca.pem"))}
 users:
   - name: admin
     user:
@@ -334,5 +334,5 @@ users:
 """
 
 
-def _base64(file):
+def base64_of(file):
     return base64.b64encode(Path(file).read_bytes()).decode()

@@ -1,22 +1,24 @@
-"""Ingress controllers that run beside Contour where a test asks for them. One file each; a further one is one more entry."""
+"""Ingress controllers that run beside Contour where a test asks for them: one file each, and one entry here."""
 
+import importlib
 from dataclasses import dataclass
 from typing import Callable
 
-CONTROLLERS = {}
+# By the name in `--controllers`: the file. Loaded when they are asked for, since they are made of `components`.
+CONTROLLERS = {"nginx": "nginx", "traefik": "traefik", "traefik-nginx": "traefik"}
 
 
 @dataclass(frozen=True)
 class Controller:
-    """An ingress controller as a part of the test cluster. Each has an address of loopback of its own, as each has a Service
-    of its own in a real cluster, and serves HTTP and HTTPS there."""
+    """An ingress controller as a part of the test cluster."""
 
-    name: str  # as in `--controllers`, and in the names of its IngressClass and of its components
     product: str  # the folder of tools/ that gives its program
-    ports: tuple  # names of free ports that it needs, unique in the cluster
+    ports: tuple  # names of free ports that it needs, its own in the whole cluster
     components: tuple  # functions from a Cluster to a Component, in the order of starting
     describe: Callable  # from a Cluster to what tests get to know (`controllers` of `cluster.json`)
+    packages: tuple = ()  # of Debian: unpacked beside the programs, never installed
 
 
 def chosen(names):
-    return [CONTROLLERS[name] for name in names]
+    """The controllers of these names."""
+    return [importlib.import_module(f"controllers.{CONTROLLERS[name]}").CONTROLLERS[name] for name in names]
