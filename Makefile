@@ -13,7 +13,7 @@ CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_H
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests deny picture faults bench
+.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,6 +39,7 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	cargo test --locked
 	$(MAKE) --no-print-directory deny
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
+	$(MAKE) --no-print-directory TABLES= test-controllers
 	$(if $(NODES),,@echo '$(WITHOUT_NODES)' >&2)
 
 WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that needs root
@@ -46,7 +47,7 @@ WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that
 # Most of a test's time is waiting, for a Lease or a Pod, so more of them run than there are cores. What serves every host there
 # is runs by itself, and the last one reads what all the others did.
 cluster-tests:
-	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --test-threads 6
+	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --test-threads 6
 	cargo test --locked --test it served:: -- --ignored --nocapture
 	cargo test --locked --test it every_right_is_used -- --ignored
 
@@ -72,6 +73,14 @@ demo: ## the announcement's story, on a cluster that stays up
 picture: ## draws docs/run.svg anew, from a real run
 	$(MAKE) --no-print-directory NODES= cluster-binaries
 	PICTURE=1 $(CLUSTER) run -- cargo test --locked --test it picture -- --ignored
+
+# Two clusters, since Traefik in ingress-nginx's place serves the class of ingress-nginx. What both measured becomes one table.
+TABLES := 1
+test-controllers: ## each ingress controller with each way to use it; the table in docs/reference.md
+	rm -f target/controllers.json
+	$(CLUSTER) build --controllers nginx,traefik
+	TABLES=$(TABLES) $(CLUSTER) run --controllers nginx,traefik -- cargo test --locked --test it controllers:: -- --ignored --nocapture
+	TABLES=$(TABLES) CONTROLLER=traefik-nginx $(CLUSTER) run --controllers traefik-nginx -- cargo test --locked --test it controllers:: -- --ignored --nocapture
 
 test-all: ## `make test` with every cut point and a hundred runs, not a sample of them
 	CUTS=all KILLS=36 RUNS=100 $(MAKE) --no-print-directory test

@@ -63,6 +63,7 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         pathless_hosts: thin_vec::ThinVec::new(),
         serves_any_host: false,
         challenge_services: thin_vec::ThinVec::new(),
+        challenge_hosts: thin_vec::ThinVec::new(),
         serves_only_challenges: false,
         addresses: Vec::new(),
     }

@@ -23,6 +23,9 @@ pub use uid::Uid;
 /// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge";
 
+/// The path of the rules of a challenge Ingress.
+pub const CHALLENGE_PREFIX: &str = "/.well-known/acme-challenge/";
+
 /// The outcome of a read: a failure is unknown, never missing (I2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read<T> {
@@ -166,6 +169,8 @@ pub struct Ingress {
     pub serves_any_host: bool,
     /// The Services that paths under [`CHALLENGE_PATH`] lead to, each once: some client's.
     pub challenge_services: ThinVec<CompactString>,
+    /// The hosts for which it has the very path that a challenge Ingress of ours has, sorted; an empty one for every host.
+    pub challenge_hosts: ThinVec<CompactString>,
     /// Whether it serves nothing but challenges.
     pub serves_only_challenges: bool,
     /// Addresses that a controller wrote into the status: IP addresses and host names.
@@ -217,6 +222,9 @@ impl From<networking::Ingress> for Ingress {
             .collect();
         challenge_services.sort_unstable();
         challenge_services.dedup();
+        let is_ours = |path: &networking::HTTPIngressPath| path.path.as_deref() == Some(CHALLENGE_PREFIX);
+        let with_our_path = rules.iter().filter(|rule| paths(rule).iter().any(is_ours));
+        let challenge_hosts: BTreeSet<&str> = with_our_path.map(|rule| rule_host(rule).unwrap_or_default()).collect();
         let mut ingress = Self {
             name: IngressRef::new(
                 metadata.namespace.unwrap_or_else(|| "default".into()),
@@ -242,6 +250,7 @@ impl From<networking::Ingress> for Ingress {
             serves_any_host: spec.default_backend.is_some()
                 || serving().any(|rule| rule_host(rule).is_none() && !paths(rule).is_empty()),
             challenge_services,
+            challenge_hosts: challenge_hosts.into_iter().map(Into::into).collect(),
             serves_only_challenges: spec.default_backend.is_none()
                 && !rules.is_empty()
                 && rules.iter().all(serves_only_challenges),

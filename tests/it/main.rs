@@ -6,6 +6,7 @@
 mod allocations;
 mod bad_input;
 mod cli;
+mod controllers;
 mod cronjob;
 mod documents;
 mod end_to_end;

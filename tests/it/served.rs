@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, break_dns, cluster, decoded, kubectl};
+use crate::scene::{Controller, Scene, break_dns, cluster, decoded, kubectl};
 
 /// How often each site is asked.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -63,11 +63,16 @@ fn a_run_takes_no_host_from_the_site_that_it_is_for() {
     break_dns(dead);
     scene.apply(&manifests);
 
+    let port = scene.controller.http_port;
     let hosts: Vec<&str> = sites.iter().map(|(_, host, _)| *host).chain([dead]).collect();
     for host in &hosts {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !is_the_sites(host, &answer(host)) {
-            assert!(Instant::now() < deadline, "{host} is not served: {}", answer(host));
+        while !is_the_sites(host, &answer(port, host)) {
+            assert!(
+                Instant::now() < deadline,
+                "{host} is not served: {}",
+                answer(port, host)
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -112,9 +117,10 @@ fn a_run_takes_no_host_from_the_site_that_it_is_for() {
 }
 
 fn ask_until(over: &AtomicBool, host: &str) -> (usize, Vec<String>) {
+    let port = Controller::contour().http_port;
     let (mut count, mut wrong) = (0, Vec::new());
     while !over.load(Ordering::Relaxed) {
-        let said = answer(host);
+        let said = answer(port, host);
         count += 1;
         if !is_the_sites(host, &said) {
             wrong.push(format!("{host}: {said}"));
@@ -129,9 +135,8 @@ fn is_the_sites(host: &str, answer: &str) -> bool {
 }
 
 /// What a host's site says, by HTTP/1.1 on a connection of its own, or what went wrong.
-fn answer(host: &str) -> String {
+pub fn answer(port: u16, host: &str) -> String {
     let ask = || -> std::io::Result<String> {
-        let port = u16::try_from(cluster()["http_port"].as_u64().expect("a port")).expect("a port");
         let mut stream = TcpStream::connect((cluster()["address"].as_str().expect("an address"), port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;

@@ -29,6 +29,8 @@ reasons! {
     HostClaimed,
     /// The class's controller cannot serve a challenge beside the user's Ingress.
     UnsupportedController,
+    /// Another Ingress has the challenge's very path, and the controller may prefer it.
+    ChallengePathTaken,
     /// The API server would not take the name.
     InvalidSecretName,
     /// A read failed.

@@ -4,12 +4,13 @@ use compact_str::CompactString;
 
 use super::check::{Answer, Check, NO_CERTIFICATE, NO_DIRECTORY, NO_SECRET, Subject, always, classes, when_due};
 use super::reason::Reason;
+use crate::decide::desired::Contribution;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::inspection::Inspection;
-use crate::decide::name::{DnsName, DnsNameProblem};
-use crate::decide::observed::{CERT_MANAGER, Read};
+use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef};
+use crate::decide::observed::{CERT_MANAGER, CHALLENGE_PREFIX, Ingress, Leftover, Read};
 use crate::decide::policy::TLS_ACME;
-use crate::decide::route::controller;
+use crate::decide::route::{class_name, controller};
 
 /// The most names that a certificate can have with the CAs that sign many (Let's Encrypt's classic profile).
 pub const MOST_HOSTS: usize = 100;
@@ -35,6 +36,7 @@ pub(in crate::decide) const REFUSALS: &[Check] = &[
     always(Reason::TooManyHosts, too_many_hosts),
     always(Reason::HostClaimed, host_claimed),
     when_due(Reason::UnsupportedController, unsupported_controller),
+    when_due(Reason::ChallengePathTaken, challenge_path_taken),
     always(Reason::InvalidSecretName, invalid_secret_name),
     always(Reason::Unknown, unknown),
     always(Reason::Terminating, terminating),
@@ -128,6 +130,46 @@ fn unsupported_controller(subject: &Subject<'_>) -> Answer {
         || Answer::no("the classes' controllers can serve a challenge"),
         Answer::Yes,
     )
+}
+
+/// Few Ingresses have such a path, and few certificates are due: all of them are looked at.
+fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
+    let classes = classes(subject.observed);
+    let may_lose = |class: &ClassName| !controller(class, classes).wins_equal_path;
+    let ours = |ingress: &Ingress| {
+        let here = |left: &Leftover| left.namespace == *ingress.name.namespace && left.name == *ingress.name.name;
+        subject.observed.leftovers.iter().any(here)
+    };
+    let with_path = subject
+        .observed
+        .ingresses
+        .iter()
+        .filter(|ingress| !ingress.challenge_hosts.is_empty() && !ingress.deleting && may_lose(&ingress.class));
+    for ingress in with_path.filter(|ingress| !ours(ingress)) {
+        let name = class_name(&ingress.class, classes);
+        let same_class = |it: &&Contribution| class_name(&it.ingress.class, classes) == name;
+        let contributions = subject.certificate.contributions.iter().filter(same_class);
+        let has = |host: &DnsName| {
+            ingress
+                .challenge_hosts
+                .iter()
+                .any(|its| its.is_empty() || host.is_covered_by(its))
+        };
+        let Some(host) = contributions.flat_map(|it| &it.hosts).find(|host| has(host)) else {
+            continue;
+        };
+        let IngressRef { namespace, name } = &ingress.name;
+        let remedy = if ingress.serves_only_challenges {
+            format!("if no other ACME client needs it, `kubectl delete ingress {name} -n {namespace}`")
+        } else {
+            format!("remove the path with `kubectl edit ingress {name} -n {namespace}`")
+        };
+        return Answer::Yes(format!(
+            "ingress `{}` has the path `{CHALLENGE_PREFIX}` for host `{host}`, so the CA's requests may go there instead of to this run: {remedy}",
+            ingress.name
+        ));
+    }
+    Answer::no("no Ingress that the controller may prefer has the challenge's path")
 }
 
 /// The name of an object is a DNS-1123 subdomain: like a host, but a single label will do, may be long, and may look like an address.

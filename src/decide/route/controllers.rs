@@ -20,6 +20,8 @@ pub struct Controller {
     pub hosts: Hosts,
     /// What shows that it has taken up a challenge route for good.
     pub proof: Proof,
+    /// Whether the challenge is answered even if the user's Ingress has the very same path.
+    pub wins_equal_path: bool,
     /// Why it cannot serve a challenge Ingress beside the user's own.
     pub refusal: Option<&'static str>,
     /// How we know.
@@ -99,8 +101,9 @@ pub const CONTROLLERS: &[Controller] = &[
             www: Some("nginx.ingress.kubernetes.io/from-to-www-redirect"),
         },
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: None,
-        learnt: "measured with main after v1.11.0",
+        learnt: "measured with main after v1.11.0, whose webhook refuses the same host and path twice, and with Traefik v3.7.13's provider for its class, where either of two equal paths may win",
     },
     Controller {
         controller: "haproxy-ingress.github.io/controller",
@@ -112,6 +115,7 @@ pub const CONTROLLERS: &[Controller] = &[
             ..PLAIN
         },
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: None,
         learnt: "measured with v0.14.7",
     },
@@ -122,6 +126,7 @@ pub const CONTROLLERS: &[Controller] = &[
         annotations: &[],
         hosts: PLAIN,
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: None,
         learnt: "measured: ImplementationSpecific is an exact match there",
     },
@@ -132,6 +137,7 @@ pub const CONTROLLERS: &[Controller] = &[
         annotations: &[],
         hosts: PLAIN,
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: Some("NGINX Inc.'s controller refuses one host in two Ingresses"),
         learnt: "read in its documentation",
     },
@@ -142,6 +148,7 @@ pub const CONTROLLERS: &[Controller] = &[
         annotations: &[],
         hosts: PLAIN,
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: Some(
             "GKE makes (and bills) a load balancer for each Ingress, so a second Ingress never serves the host's address",
         ),
@@ -154,6 +161,7 @@ pub const CONTROLLERS: &[Controller] = &[
         annotations: &[],
         hosts: PLAIN,
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: Some("the AWS load balancer controller makes (and bills) a load balancer for each Ingress"),
         learnt: "read in its documentation",
     },
@@ -168,8 +176,21 @@ pub const CONTROLLERS: &[Controller] = &[
             ..PLAIN
         },
         proof: SWAPS,
+        wins_equal_path: true,
         refusal: None,
         learnt: "measured with Contour v1.33.8",
+    },
+    Controller {
+        controller: "traefik.io/ingress-controller",
+        classes: &["traefik"],
+        path_type: "ImplementationSpecific",
+        // Else the longest rule wins, and of two equal ones either.
+        annotations: &[("traefik.ingress.kubernetes.io/router.priority", "1000000")],
+        hosts: PLAIN,
+        proof: RELOADS,
+        wins_equal_path: true,
+        refusal: None,
+        learnt: "measured with Traefik v3.7.13",
     },
     Controller {
         controller: "",
@@ -178,8 +199,9 @@ pub const CONTROLLERS: &[Controller] = &[
         annotations: &[],
         hosts: PLAIN,
         proof: RELOADS,
+        wins_equal_path: false,
         refusal: None,
-        learnt: "measured with Traefik v3.7.13",
+        learnt: "nothing is known of it: what is safe with those above",
     },
 ];
 
@@ -240,7 +262,8 @@ mod tests {
                 ClassName::Spec("contour".into()),
                 "projectcontour.io/ingress-controller",
             ),
-            (ClassName::Spec("traefik".into()), ""),
+            (ClassName::Spec("traefik".into()), "traefik.io/ingress-controller"),
+            (ClassName::Spec("other".into()), ""),
         ] {
             assert_eq!(controller(&name, &classes).controller, expected, "{name}");
             let reversed: Vec<_> = classes.iter().rev().cloned().collect();

@@ -127,6 +127,7 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
                 tls,
                 rule_hosts,
                 challenge_services: thin_vec::ThinVec::new(),
+                challenge_hosts: thin_vec::ThinVec::new(),
                 serves_only_challenges: false,
                 pathless_hosts: thin_vec::ThinVec::new(),
                 serves_any_host,

@@ -17,6 +17,8 @@ pub struct Request {
     pub code: u64,
     /// `dryRun` in its URL.
     pub dry_run: bool,
+    /// When it came.
+    pub at: jiff::Timestamp,
 }
 
 impl Request {
@@ -49,6 +51,7 @@ fn request(event: &Value) -> Option<Request> {
         namespace: about("namespace"),
         name: about("name"),
         code: event["responseStatus"]["code"].as_u64()?,
+        at: event["requestReceivedTimestamp"].as_str()?.parse().ok()?,
         dry_run: event["requestURI"].as_str()?.contains("dryRun="),
     })
 }

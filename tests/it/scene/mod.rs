@@ -80,6 +80,43 @@ pub fn program() -> Command {
     command
 }
 
+/// An ingress controller of the test cluster.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    /// As `--controllers` has it.
+    pub name: String,
+    pub class: String,
+    pub http_port: u16,
+    pub https_port: u16,
+}
+
+impl Controller {
+    /// The one that is always there.
+    pub fn contour() -> Self {
+        Self::of(
+            "contour",
+            &json!({"class": "contour", "http_port": cluster()["http_port"], "https_port": cluster()["https_port"]}),
+        )
+    }
+
+    /// All that run here.
+    pub fn all() -> Vec<Self> {
+        let further = cluster()["controllers"].as_object().expect("an object").iter();
+        let further = further.map(|(name, about)| Self::of(name, about));
+        [Self::contour()].into_iter().chain(further).collect()
+    }
+
+    fn of(name: &str, about: &Value) -> Self {
+        let port = |key: &str| u16::try_from(about[key].as_u64().expect("a port")).expect("a port");
+        Self {
+            name: name.to_owned(),
+            class: about["class"].as_str().expect("a class").to_owned(),
+            http_port: port("http_port"),
+            https_port: port("https_port"),
+        }
+    }
+}
+
 /// A test's corner of the cluster.
 pub struct Scene {
     /// The first part of every name that the test makes.
@@ -90,6 +127,8 @@ pub struct Scene {
     pub annotation: String,
     /// Its own Pebble: what the CA saw is what this test made it see.
     pub pebble: Pebble,
+    /// Which controller serves its Ingresses.
+    pub controller: Controller,
     kubeconfig: PathBuf,
 }
 
@@ -101,6 +140,18 @@ impl Scene {
 
     /// With a CA whose configuration is changed first.
     pub fn with_authority(name: &'static str, change: impl FnOnce(&mut Value)) -> Self {
+        Self::of(name, Controller::contour(), change)
+    }
+
+    /// Whose Ingresses another controller serves: the CA asks there.
+    pub fn on(controller: &Controller, name: &'static str) -> Self {
+        Self::of(name, controller.clone(), |config| {
+            config["pebble"]["httpPort"] = json!(controller.http_port);
+            config["pebble"]["tlsPort"] = json!(controller.https_port);
+        })
+    }
+
+    fn of(name: &'static str, controller: Controller, change: impl FnOnce(&mut Value)) -> Self {
         let home = format!("{name}-home");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).expect("a folder");
@@ -110,6 +161,7 @@ impl Scene {
             kubeconfig: folder.join("kubeconfig"),
             pebble: Pebble::start(&folder, change),
             home,
+            controller,
         };
         {
             // All scenes share one ClusterRole, and two `apply`s that both find it missing cannot both make it.
@@ -200,7 +252,7 @@ impl Scene {
         namespace
     }
 
-    /// An annotated Ingress for one TLS entry; its class is the test cluster's controller.
+    /// An annotated Ingress for one TLS entry; its class is the scene's controller.
     pub fn ingress(&self, namespace: &str, name: &str, secret: &str, hosts: &[&str]) -> String {
         let annotation = &self.annotation;
         let rules: Vec<_> = hosts
@@ -213,7 +265,7 @@ impl Scene {
         let ingress = json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": {"namespace": namespace, "name": name, "annotations": {annotation: "true"}},
-            "spec": {"ingressClassName": "contour", "tls": [{"hosts": hosts, "secretName": secret}], "rules": rules},
+            "spec": {"ingressClassName": self.controller.class, "tls": [{"hosts": hosts, "secretName": secret}], "rules": rules},
         });
         format!("---\n{ingress}\n")
     }
@@ -234,8 +286,11 @@ impl Scene {
             .env("KUBE_LEGO_ONCE_PROBE_TIMEOUT", "10s")
             .env("KUBE_LEGO_ONCE_ADVERTISE_ADDRESS", state("address"))
             .env("KUBE_LEGO_ONCE_RESOLVER", state("dns"))
-            .env("KUBE_LEGO_ONCE_PROBE_HTTP_PORT", cluster()["http_port"].to_string())
-            .env("KUBE_LEGO_ONCE_PROBE_HTTPS_PORT", cluster()["https_port"].to_string());
+            .env("KUBE_LEGO_ONCE_PROBE_HTTP_PORT", self.controller.http_port.to_string())
+            .env(
+                "KUBE_LEGO_ONCE_PROBE_HTTPS_PORT",
+                self.controller.https_port.to_string(),
+            );
         command
     }
 

@@ -1,0 +1,229 @@
+//! Each ingress controller with each way in which people use it: a table, all of whose cells are run.
+//!
+//! `make test-controllers` runs it on clusters with all controllers, and writes the table into `docs/reference.md`.
+
+mod sites;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::five::each;
+use crate::scene::{Controller, Scene, kubectl, requests};
+use crate::served::answer;
+use sites::{ALONE, Case, SIDE_BY_SIDE, Site};
+
+/// How often a site is asked during a run.
+const PAUSE: Duration = Duration::from_millis(30);
+/// Scenes at the same time: nginx reloads for each of them in turn.
+const AT_A_TIME: usize = 4;
+
+/// What became of a cell.
+#[derive(Clone, Debug)]
+struct Cell {
+    word: String,
+    failure: Option<String>,
+}
+
+/// `CONTROLLER` and `CASE` choose one.
+#[test]
+#[ignore = "needs the test cluster"]
+fn every_controller_serves_every_case() {
+    let chosen = |variable: &str, name: &str| std::env::var(variable).is_ok_and(|it| it != name);
+    let asked = |case: &&Case| !chosen("CASE", case.name);
+    let side_by_side: Vec<&Case> = SIDE_BY_SIDE.iter().filter(asked).collect();
+    let alone: Vec<&Case> = ALONE.iter().filter(asked).collect();
+    let mut failures = Vec::new();
+    let mut table = Table::read();
+    for controller in Controller::all() {
+        if chosen("CONTROLLER", &controller.name) {
+            continue;
+        }
+        let cells = each(&side_by_side, AT_A_TIME, |case| run(&controller, case));
+        let cells = cells.into_iter().chain(each(&alone, 1, |case| run(&controller, case)));
+        for (case, cell) in side_by_side.iter().chain(&alone).zip(cells) {
+            failures.extend(cell.failure);
+            table.set(case, &controller, cell.word);
+        }
+    }
+    table.write();
+    println!("{}", table.markdown());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if std::env::var("TABLES").is_ok_and(|it| it == "1") {
+        table.write_document();
+    }
+}
+
+/// What was measured so far, by the names of controllers and cases: several clusters make one table.
+#[derive(Default, Serialize, Deserialize)]
+struct Table(BTreeMap<String, BTreeMap<String, String>>);
+
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/controllers.json");
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
+const HEAD: &str = "| case |";
+
+impl Table {
+    fn read() -> Self {
+        let kept = std::fs::read(KEPT).ok();
+        kept.and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    fn set(&mut self, case: &Case, controller: &Controller, word: String) {
+        let column = self.0.entry(controller.name.clone()).or_default();
+        column.insert(case.name.to_owned(), word);
+    }
+
+    fn write(&self) {
+        std::fs::create_dir_all(Path::new(KEPT).parent().expect("a folder")).expect("a folder");
+        std::fs::write(KEPT, serde_json::to_vec(&self.0).expect("JSON")).expect("written");
+    }
+
+    fn markdown(&self) -> String {
+        let names: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        let mut text = format!("{HEAD} {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+        for case in SIDE_BY_SIDE.iter().chain(ALONE) {
+            let word = |column: &BTreeMap<String, String>| column.get(case.name).cloned().unwrap_or_default();
+            let words: Vec<String> = self.0.values().map(word).collect();
+            text.push_str(&format!("| {} | {} |\n", case.what, words.join(" | ")));
+        }
+        text
+    }
+
+    fn write_document(&self) {
+        let text = std::fs::read_to_string(DOCUMENT).expect("the document");
+        let begin = text.find(HEAD).expect("the table's first line");
+        let end = begin + text[begin..].find("\n\n").expect("a blank line after the table") + 1;
+        std::fs::write(
+            DOCUMENT,
+            format!("{}{}{}", &text[..begin], self.markdown(), &text[end..]),
+        )
+        .expect("written");
+    }
+}
+
+/// One case on one controller: a site of its own that is asked all the time, and a run.
+fn run(controller: &Controller, case: &Case) -> Cell {
+    let name: &'static str = Box::leak(format!("{}-{}", controller.name, case.name).into_boxed_str());
+    let scene = Scene::on(controller, name);
+    let namespace = scene.namespace("web");
+    let host = format!("a.{name}.example");
+    let site = Site {
+        scene: &scene,
+        namespace: &namespace,
+        host: &host,
+    };
+    let Some(manifests) = (case.manifests)(&site) else {
+        return Cell {
+            word: "-".into(),
+            failure: None,
+        };
+    };
+    let failed = |what: String| Cell {
+        word: "failed".into(),
+        failure: Some(format!("{name}: {what}")),
+    };
+    scene.apply(&manifests);
+    let Some(usual) = usual_answer(controller, &host) else {
+        return failed(format!(
+            "the site is not served: {}",
+            answer(controller.http_port, &host)
+        ));
+    };
+    let over = AtomicBool::new(false);
+    let (ran, took, asked) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| ask_until(&over, controller, &host, &usual));
+        let begun = Instant::now();
+        let ran = scene.run(&["--probe-timeout", "20s"]);
+        let took = begun.elapsed();
+        // A controller takes a moment to see that the challenge is gone.
+        std::thread::sleep(Duration::from_secs(1));
+        over.store(true, Ordering::Relaxed);
+        (ran, took, client.join().expect("a client"))
+    });
+    kubectl(&["delete", "ingress", "--all", "-n", &namespace], "");
+    let (count, wrong) = asked;
+    let refused = scene.pebble.count("authorization error") + scene.pebble.count("set INVALID");
+    let issued = scene.pebble.count("Issued certificate serial");
+    let seconds = took.as_secs_f64();
+    let all = format!(
+        "status {}, {issued} of {} issued in {seconds:.1} s, {refused} failed validations, {} of {count} answers are not the usual one {}\n{}\n{}",
+        ran.status,
+        case.certificates,
+        wrong.len(),
+        wrong.first().map(String::as_str).unwrap_or_default(),
+        ran.stdout,
+        ran.stderr
+    );
+    println!("{name}: {}", all.lines().next().unwrap_or_default());
+    if let Some(reason) = (case.refusal)(controller) {
+        let refused =
+            ran.stdout.contains(reason) && ran.status == 0 && issued == 0 && scene.pebble.count("Added order") == 0;
+        return match refused {
+            true => Cell {
+                word: format!("refused: `{reason}`"),
+                failure: None,
+            },
+            false => failed(all),
+        };
+    }
+    if ran.status != 0 || issued != case.certificates || refused > 0 || !wrong.is_empty() {
+        return failed(all);
+    }
+    scene.assert_nothing_is_left();
+    let lived = challenge_lived(&scene).expect("a challenge Ingress that came and went");
+    Cell {
+        word: format!("{seconds:.1} s ({lived:.1} s)"),
+        failure: None,
+    }
+}
+
+/// For how many seconds there was a challenge Ingress.
+fn challenge_lived(scene: &Scene) -> Option<f64> {
+    let mut times = requests().into_iter().filter(|asked| {
+        asked.home == scene.home && asked.resource == "ingresses" && asked.namespace == scene.home && asked.writes()
+    });
+    let created = times.find(|asked| asked.verb == "create")?.at;
+    let deleted = times.rfind(|asked| asked.verb == "delete")?.at;
+    Some(deleted.duration_since(created).as_secs_f64())
+}
+
+/// What the site says, once it says the same for a second: a controller takes a moment.
+fn usual_answer(controller: &Controller, host: &str) -> Option<String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let (mut last, mut same) = (String::new(), 0);
+    while Instant::now() < deadline {
+        let now = told(&answer(controller.http_port, host));
+        same = if now == last { same + 1 } else { 0 };
+        let nobody = now.starts_with("HTTP/1.1 404") || !now.starts_with("HTTP/");
+        // A site without HTTP of its own is a 404 for good.
+        if same >= if nobody { 60 } else { 10 } {
+            return now.starts_with("HTTP/").then_some(now);
+        }
+        last = now;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    None
+}
+
+/// The status line and the body: dates, cookies and ids of requests differ.
+fn told(answer: &str) -> String {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    format!("{} {body}", head.lines().next().unwrap_or_default())
+}
+
+fn ask_until(over: &AtomicBool, controller: &Controller, host: &str, usual: &str) -> (usize, Vec<String>) {
+    let (mut count, mut wrong) = (0, Vec::new());
+    while !over.load(Ordering::Relaxed) {
+        let said = told(&answer(controller.http_port, host));
+        count += 1;
+        if said != usual {
+            wrong.push(said);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    (count, wrong)
+}

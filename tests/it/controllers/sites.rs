@@ -1,0 +1,253 @@
+//! The ways in which people use an ingress controller: each is a function from a place to its manifests.
+
+use serde_json::{Value, json};
+
+use kube_lego_once::decide::observed::CHALLENGE_PREFIX;
+
+use crate::scene::{Controller, Scene};
+
+/// Where a case is laid out.
+pub struct Site<'a> {
+    pub scene: &'a Scene,
+    pub namespace: &'a str,
+    pub host: &'a str,
+}
+
+pub struct Case {
+    pub name: &'static str,
+    /// As the table says it.
+    pub what: &'static str,
+    /// How many certificates it wants.
+    pub certificates: usize,
+    /// The reason why the certificate is refused, where it is.
+    pub refusal: fn(&Controller) -> Option<&'static str>,
+    /// The manifests; nothing where the controller has no such thing.
+    pub manifests: fn(&Site<'_>) -> Option<String>,
+}
+
+const fn case(name: &'static str, what: &'static str, manifests: fn(&Site<'_>) -> Option<String>) -> Case {
+    Case {
+        name,
+        what,
+        certificates: 1,
+        refusal: |_| None,
+        manifests,
+    }
+}
+
+pub const SIDE_BY_SIDE: &[Case] = &[
+    case("plain", "plain", |site| Some(site.plain())),
+    case("https", "the application forces HTTPS", |site| {
+        site.annotated(match site.dialect() {
+            Dialect::Nginx => &[("nginx.ingress.kubernetes.io/force-ssl-redirect", "true")],
+            Dialect::Contour => &[("ingress.kubernetes.io/force-ssl-redirect", "true")],
+            Dialect::Traefik => &[("traefik.ingress.kubernetes.io/router.entrypoints", "websecure")],
+        })
+    }),
+    case("basic", "basic authentication", |site| {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users", "namespace": site.namespace},
+            // user:password, in SHA-1 as htpasswd -s writes it.
+            "stringData": {"auth": "user:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"},
+        });
+        let ingress = site.for_nginx(&[
+            ("nginx.ingress.kubernetes.io/auth-type", "basic"),
+            ("nginx.ingress.kubernetes.io/auth-secret", "users"),
+        ])?;
+        Some(format!("---\n{secret}\n{ingress}"))
+    }),
+    case("auth", "external authentication, which answers nobody", |site| {
+        site.for_nginx(&[("nginx.ingress.kubernetes.io/auth-url", "http://127.0.0.1:1/")])
+    }),
+    case("whitelist", "a list of addresses that may come", |site| {
+        site.for_nginx(&[("nginx.ingress.kubernetes.io/whitelist-source-range", "203.0.113.0/24")])
+    }),
+    case("rewrite", "paths by regular expression, rewritten", |site| {
+        let mut ingress = site.ingress(&[
+            ("nginx.ingress.kubernetes.io/use-regex", "true"),
+            ("nginx.ingress.kubernetes.io/rewrite-target", "/$1"),
+        ]);
+        ingress["spec"]["rules"][0]["http"]["paths"] = json!([path("/(.*)", "ImplementationSpecific")]);
+        (site.dialect() == Dialect::Nginx).then(|| text(&ingress))
+    }),
+    case("canary", "a canary Ingress of the same host", |site| {
+        let mut canary = site.ingress(&[
+            ("nginx.ingress.kubernetes.io/canary", "true"),
+            ("nginx.ingress.kubernetes.io/canary-weight", "50"),
+        ]);
+        canary["metadata"]["name"] = json!("canary");
+        canary["metadata"]["annotations"]
+            .as_object_mut()
+            .expect("annotations")
+            .remove(&site.scene.annotation);
+        canary["spec"].as_object_mut().expect("a spec").remove("tls");
+        let canary = text(&canary);
+        (site.dialect() == Dialect::Nginx).then(|| format!("{}{canary}", site.plain()))
+    }),
+    Case {
+        refusal: path_is_taken,
+        ..case(
+            "owner",
+            "the application owns the challenge path, as a prefix",
+            |site| Some(site.with_path(CHALLENGE_PREFIX, "ImplementationSpecific")),
+        )
+    },
+    Case {
+        refusal: path_is_taken,
+        ..case(
+            "leftover",
+            "another ACME client left its Ingress for the host and path",
+            |site| {
+                let mut leftover = site.ingress(&[]);
+                leftover["metadata"] = json!({"name": "leftover", "namespace": site.namespace});
+                leftover["spec"].as_object_mut().expect("a spec").remove("tls");
+                let mut path = path(CHALLENGE_PREFIX, "ImplementationSpecific");
+                path["backend"]["service"]["name"] = json!("gone");
+                leftover["spec"]["rules"][0]["http"]["paths"] = json!([path]);
+                let gone = json!({
+                    "apiVersion": "v1", "kind": "Service", "metadata": {"name": "gone", "namespace": site.namespace},
+                    "spec": {"ports": [{"port": 80}]},
+                });
+                Some(format!("{}{}{}", text(&gone), text(&leftover), site.plain()))
+            },
+        )
+    },
+    case(
+        "exact",
+        "the application owns an exact path under the challenge path",
+        |site| {
+            // ingress-nginx's webhook takes no dot in an exact path.
+            let type_ = if site.scene.controller.name == "nginx" {
+                "ImplementationSpecific"
+            } else {
+                "Exact"
+            };
+            Some(site.with_path("/.well-known/acme-challenge/own", type_))
+        },
+    ),
+    case("wildcard", "a wildcard rule serves the host", |site| {
+        let mut ingress = site.ingress(&[]);
+        let (_, domain) = site.host.split_once('.').expect("a domain");
+        ingress["spec"]["rules"][0]["host"] = json!(format!("*.{domain}"));
+        Some(text(&ingress))
+    }),
+    case("legacy", "the class by annotation", |site| {
+        let class = site.scene.controller.class.clone();
+        let mut ingress = site.ingress(&[("kubernetes.io/ingress.class", &class)]);
+        ingress["spec"]
+            .as_object_mut()
+            .expect("a spec")
+            .remove("ingressClassName");
+        Some(text(&ingress))
+    }),
+    case(
+        "two",
+        "two Ingresses of one host, of which one wants the certificate",
+        |site| {
+            let mut second = site.ingress(&[]);
+            second["metadata"] = json!({"name": "second", "namespace": site.namespace});
+            second["spec"].as_object_mut().expect("a spec").remove("tls");
+            second["spec"]["rules"][0]["http"]["paths"] = json!([path("/second", "Prefix")]);
+            Some(format!("{}{}", site.plain(), text(&second)))
+        },
+    ),
+    Case {
+        name: "thirty",
+        what: "30 certificates at once",
+        certificates: 30,
+        refusal: |_| None,
+        manifests: |site| {
+            let more = (1..30).map(|number| {
+                let mut ingress = site.ingress(&[]);
+                let host = format!("a{number}-{}", site.host);
+                ingress["metadata"]["name"] = json!(format!("a{number}"));
+                ingress["spec"]["tls"] = json!([{"hosts": [host], "secretName": format!("a{number}-tls")}]);
+                ingress["spec"]["rules"][0]["host"] = json!(host);
+                text(&ingress)
+            });
+            Some(more.chain([site.plain()]).collect())
+        },
+    },
+];
+
+/// Of two equal paths ingress-nginx's webhook takes the first one only, and Traefik in its place takes either.
+fn path_is_taken(controller: &Controller) -> Option<&'static str> {
+    (controller.class == "nginx").then_some("ChallengePathTaken")
+}
+
+/// Cases that serve every host there is, so that nothing else runs beside them.
+pub const ALONE: &[Case] = &[
+    case("hostless", "a rule without a host serves it", |site| {
+        let mut ingress = site.ingress(&[]);
+        ingress["spec"]["rules"][0]
+            .as_object_mut()
+            .expect("a rule")
+            .remove("host");
+        Some(text(&ingress))
+    }),
+    case("default", "a default backend serves it", |site| {
+        let mut ingress = site.ingress(&[]);
+        ingress["spec"].as_object_mut().expect("a spec").remove("rules");
+        ingress["spec"]["defaultBackend"] = backend();
+        Some(text(&ingress))
+    }),
+];
+
+/// Whose annotations a controller obeys.
+#[derive(Clone, Copy, PartialEq)]
+enum Dialect {
+    Contour,
+    Nginx,
+    Traefik,
+}
+
+impl Site<'_> {
+    fn dialect(&self) -> Dialect {
+        match self.scene.controller.name.as_str() {
+            "nginx" | "traefik-nginx" => Dialect::Nginx,
+            "traefik" => Dialect::Traefik,
+            _ => Dialect::Contour,
+        }
+    }
+
+    /// An annotated Ingress of the host, as JSON.
+    fn ingress(&self, annotations: &[(&str, &str)]) -> Value {
+        let own = self.scene.ingress(self.namespace, "a", "a-tls", &[self.host]);
+        let mut ingress: Value = serde_json::from_str(own.trim_start_matches("---")).expect("JSON");
+        for (name, value) in annotations {
+            ingress["metadata"]["annotations"][name] = json!(value);
+        }
+        ingress
+    }
+
+    fn plain(&self) -> String {
+        text(&self.ingress(&[]))
+    }
+
+    fn annotated(&self, annotations: &[(&str, &str)]) -> Option<String> {
+        Some(text(&self.ingress(annotations)))
+    }
+
+    fn for_nginx(&self, annotations: &[(&str, &str)]) -> Option<String> {
+        (self.dialect() == Dialect::Nginx).then(|| text(&self.ingress(annotations)))
+    }
+
+    fn with_path(&self, at: &str, type_: &str) -> String {
+        let mut ingress = self.ingress(&[]);
+        let paths = ingress["spec"]["rules"][0]["http"]["paths"].as_array_mut();
+        paths.expect("paths").push(path(at, type_));
+        text(&ingress)
+    }
+}
+
+fn backend() -> Value {
+    json!({"service": {"name": "web", "port": {"number": 80}}})
+}
+
+fn path(path: &str, type_: &str) -> Value {
+    json!({"path": path, "pathType": type_, "backend": backend()})
+}
+
+fn text(object: &Value) -> String {
+    format!("---\n{object}\n")
+}
