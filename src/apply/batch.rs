@@ -22,7 +22,7 @@ use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::route::{CHALLENGE_NAME, Route, controller};
+use crate::decide::route::{CHALLENGE_NAME, Route, controller, diagnosis};
 use crate::decide::turns::Turns;
 
 /// Orders at the same time, as long as the CA does not ask for less. Each takes about 150 kB of memory while it is under way.
@@ -244,12 +244,12 @@ async fn probe(
         return Ok(());
     }
     let hint = |(host, failure): &(&DnsName, ProbeFailure)| {
+        let mut contributions = certificate.contributions.iter();
+        let wanted_by = contributions.find(|contribution| contribution.hosts.contains(*host));
+        let likely = || diagnosis(&wanted_by?.ingress, host, classes, &failure.reached()?);
         let route = decision.routes.iter().find(|route| route.host == **host);
-        failure.hint(
-            route
-                .and_then(|route| presented.ingress_of(route))
-                .unwrap_or(CHALLENGE_NAME),
-        )
+        let presented = route.and_then(|route| presented.ingress_of(route));
+        likely().or_else(|| failure.hint(presented.unwrap_or(CHALLENGE_NAME)))
     };
     let dead = failures.iter().map(|(host, _)| (*host).clone()).collect();
     let failure = Failure {

@@ -2,13 +2,14 @@
 //!
 //! Nothing is stored for it: what was ordered lately is seen in the Secrets that carry our marker, and in the ledger.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use thin_vec::ThinVec;
 
 use super::checks::Reason;
 use super::directory::{Directory, OrderLimit};
+use super::name::SecretRef;
 use super::observed::{Observed, Read};
 use super::plan::{Decision, though_due};
 use super::policy::Policy;
@@ -34,30 +35,39 @@ fn used(directory: &Directory, since: Timestamp, observed: &Observed) -> usize {
     stored.count() + failed.count()
 }
 
-/// Why some of what is due must wait for a later run.
+/// How many orders there is room for, and why for no more.
 struct Ceiling {
     orders: usize,
     why: String,
 }
 
-fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceiling> {
-    let said = policy.max_orders.map(|orders| Ceiling {
-        orders,
-        why: format!("a run makes at most {orders} orders (`--max-orders`)"),
-    });
-    let limited = policy.directory.as_ref().and_then(|directory| {
+impl Ceiling {
+    fn of_the_run(policy: &Policy) -> Option<Self> {
+        let orders = policy.max_orders?;
+        let why = format!("a run makes at most {orders} orders (`--max-orders`)");
+        Some(Self { orders, why })
+    }
+
+    fn of_the_ca(observed: &Observed, policy: &Policy) -> Option<Self> {
+        let directory = policy.directory.as_ref()?;
         let OrderLimit { whose, orders, within } = *directory.order_limit()?;
         let since = observed.now - within;
         let used = used(directory, since, observed);
-        Some(Ceiling {
+        Some(Self {
             orders: orders.saturating_sub(used),
             why: format!(
                 "{whose} accepts {orders} orders of an account in {} h, and {used} were made since {since:.0}",
                 within.as_hours()
             ),
         })
-    });
-    said.into_iter().chain(limited)
+    }
+
+    /// Takes the place of one order, or says why there is none.
+    fn take(ceiling: &mut Option<Self>) -> Result<(), String> {
+        let Some(ceiling) = ceiling else { return Ok(()) };
+        ceiling.orders = ceiling.orders.checked_sub(1).ok_or_else(|| ceiling.why.clone())?;
+        Ok(())
+    }
 }
 
 /// Takes out of `due` what has to wait. Those that are left are no more than there is room for: namespaces in rotation, in each
@@ -65,27 +75,31 @@ fn ceilings(observed: &Observed, policy: &Policy) -> impl Iterator<Item = Ceilin
 pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Policy) -> Vec<Decision> {
     // An order that is there already is no new one.
     let is_new = |decision: &&Decision| decision.pending.is_none();
-    let count = due.iter().filter(is_new).count();
     // Most runs have nothing due: what was ordered lately is counted only where it matters.
-    if count == 0 {
+    if !due.iter().any(|decision| is_new(&decision)) {
         return Vec::new();
     }
-    let Some(ceiling) = ceilings(observed, policy).min_by_key(|ceiling| ceiling.orders) else {
-        return Vec::new();
-    };
-    if count <= ceiling.orders {
-        return Vec::new();
-    }
+    let mut of_the_run = Ceiling::of_the_run(policy);
+    let mut of_the_ca = Ceiling::of_the_ca(observed, policy);
     let mut turns = Turns::default();
     for decision in due.iter().filter(is_new) {
         let ends = decision.facts().map(|facts| facts.not_after);
         let secret = &decision.certificate.secret;
-        turns.push(&secret.namespace, ends, secret.clone());
+        // A renewal that names the certificate before it is exempt (<https://letsencrypt.org/docs/rate-limits/#limit-exemptions-for-renewals>).
+        turns.push(&secret.namespace, ends, (secret.clone(), decision.replaces.is_some()));
     }
-    let room: HashSet<_> = std::iter::from_fn(|| turns.pop()).take(ceiling.orders).collect();
-    let waits = |decision: &mut Decision| is_new(&&*decision) && !room.contains(&decision.certificate.secret);
-    due.extract_if(.., waits)
-        .map(|decision| deferred(decision, &ceiling.why, observed.now))
+    let mut waiting: HashMap<SecretRef, String> = HashMap::new();
+    while let Some((secret, exempt)) = turns.pop() {
+        let by_the_ca = |ca: &mut _| if exempt { Ok(()) } else { Ceiling::take(ca) };
+        if let Err(why) = Ceiling::take(&mut of_the_run).and_then(|()| by_the_ca(&mut of_the_ca)) {
+            waiting.insert(secret, why);
+        }
+    }
+    due.extract_if(.., |decision| waiting.contains_key(&decision.certificate.secret))
+        .map(|decision| {
+            let why = &waiting[&decision.certificate.secret];
+            deferred(decision, why, observed.now)
+        })
         .collect()
 }
 
@@ -107,7 +121,8 @@ fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::fixtures::{ingress, observed};
+    use crate::decide::fixtures::{certificate, ingress, now, observed, secret};
+    use crate::decide::name::DnsName;
     use crate::decide::plan::plan;
 
     const LETS_ENCRYPT_URL: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -173,8 +188,32 @@ mod tests {
     }
 
     #[test]
+    fn renewals_that_name_their_predecessor_do_not_count_for_the_ca() {
+        let renewals = |max_orders| {
+            let policy = Policy {
+                directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
+                max_orders,
+                ..Policy::default()
+            };
+            let mut observed = due(310, 5);
+            for decision in plan(&observed, &Policy::default()).issue.iter().take(305) {
+                let names: Vec<&str> = decision.certificate.hosts.iter().map(DnsName::as_str).collect();
+                let begin = observed.now - SignedDuration::from_hours(85 * 24);
+                let pair = certificate(&names, "R11", begin, begin + SignedDuration::from_hours(90 * 24));
+                let stored = secret(&pair, Some(LETS_ENCRYPT_URL));
+                let place = decision.certificate.secret.clone();
+                observed.secrets.insert(place, Read::Found(stored.into()));
+            }
+            let plan = plan(&observed, &policy);
+            let exempt = plan.issue.iter().filter(|decision| decision.replaces.is_some());
+            (exempt.count(), plan.issue.len())
+        };
+        assert_eq!(renewals(None), (305, 315));
+        assert_eq!(renewals(Some(100)).1, 100);
+    }
+
+    #[test]
     fn what_was_ordered_lately_counts() {
-        use crate::decide::fixtures::{certificate, now, secret};
         let policy = Policy {
             directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
             ..Policy::default()

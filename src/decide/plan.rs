@@ -19,7 +19,7 @@ use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
 use super::name::{DnsName, IngressRef, SecretRef};
 use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
-use super::route::{Route, RuleHost, Serving};
+use super::route::{Route, RuleHost, Serving, controller};
 use super::selection::Selection;
 use super::validity::{is_last_tenth, renew_at, short};
 
@@ -159,7 +159,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     for certificate in certificates {
         match decide(observed, policy, certificate) {
             (Verdict::Issue, mut decision) => {
-                add_routes(&mut decision, &serving, observed.namespaces_unseen);
+                add_routes(&mut decision, &serving, classes, observed.namespaces_unseen);
                 plan.issue.push(decision);
             }
             (Verdict::Keep, decision) => plan.keep.push(decision),
@@ -278,7 +278,7 @@ impl Decision {
 }
 
 /// Where no Ingress in sight serves a host, the exact host is right, unless one that is out of sight does.
-fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen: bool) {
+fn add_routes(decision: &mut Decision, serving: &Serving<'_>, classes: &[IngressClass], namespaces_unseen: bool) {
     let mut unserved: BTreeSet<&DnsName> = BTreeSet::new();
     for contribution in &decision.certificate.contributions {
         for host in &contribution.hosts {
@@ -286,6 +286,13 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, namespaces_unseen:
                 unserved.insert(host);
                 RuleHost::Named(host.clone())
             });
+            let row = controller(&contribution.ingress.class, classes);
+            if let Some(name) = row.tls_by_rule.filter(|_| rule.name() != Some(host)) {
+                decision.notes.push(format!(
+                    "{name} serves a certificate only for hosts that a rule names, and {rule} serve `{host}`: add a rule for `{host}` to ingress `{}`",
+                    contribution.ingress.name
+                ));
+            }
             decision.routes.push(Route {
                 class: contribution.ingress.class.clone(),
                 host: host.clone(),

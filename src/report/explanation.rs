@@ -160,7 +160,6 @@ secret web/a-tls: refuse, HostClaimed
     it now
   the challenge for c.example goes to the rules without a host, which serve it
     now
-
 ";
         assert!(text.contains(expected), "{text}");
     }

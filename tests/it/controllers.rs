@@ -6,13 +6,15 @@ mod sites;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::five::each;
-use crate::scene::{Controller, Scene, kubectl, requests};
+use crate::repeated::runs;
+use crate::scene::{Controller, Scene, cluster, kubectl, requests};
 use crate::served::answer;
 use sites::{ALONE, Case, SIDE_BY_SIDE, Site};
 
@@ -54,6 +56,46 @@ fn every_controller_serves_every_case() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if std::env::var("TABLES").is_ok_and(|it| it == "1") {
         table.write_document();
+    }
+}
+
+/// `RUNS=50` takes more of them: a route is taken up anew for each, and a site is asked all the time.
+#[test]
+#[ignore = "needs the test cluster"]
+fn runs_in_a_row_have_no_failed_validation() {
+    let runs = runs(3);
+    for controller in Controller::all() {
+        let name: &'static str = Box::leak(format!("row-{}", controller.name).into_boxed_str());
+        let scene = Scene::on(&controller, name);
+        let namespace = scene.namespace("web");
+        let host = |run: usize| format!("h{run}.{name}.example");
+        let ingress = |run| scene.ingress(&namespace, &format!("i{run}"), &format!("tls-{run}"), &[&host(run)]);
+        scene.apply(&ingress(0));
+        let usual = usual_answer(&controller, &host(0)).expect("a site that is served");
+        let over = AtomicBool::new(false);
+        let (count, wrong) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| ask_until(&over, &controller, &host(0), &usual));
+            for run in 0..runs {
+                scene.apply(&ingress(run));
+                let ran = scene.run(&[]);
+                assert_eq!(ran.status, 0, "{name}, run {run}: {}\n{}", ran.stdout, ran.stderr);
+            }
+            over.store(true, Ordering::Relaxed);
+            client.join().expect("a client")
+        });
+        let (issued, invalid) = (
+            scene.pebble.count("Issued certificate serial"),
+            scene.pebble.count("set INVALID"),
+        );
+        println!(
+            "{}: {runs} runs in a row with a fresh host each: {issued} issued, {invalid} failed validations; {} of {count} answers to a client are not the usual one",
+            controller.name,
+            wrong.len()
+        );
+        assert_eq!((issued, invalid), (runs, 0));
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        scene.assert_nothing_is_left();
+        kubectl(&["delete", "ingress", "--all", "-n", &namespace], "");
     }
 }
 
@@ -144,6 +186,7 @@ fn run(controller: &Controller, case: &Case) -> Cell {
         over.store(true, Ordering::Relaxed);
         (ran, took, client.join().expect("a client"))
     });
+    let served = ran.status == 0 && is_served(&scene, &host);
     kubectl(&["delete", "ingress", "--all", "-n", &namespace], "");
     let (count, wrong) = asked;
     let refused = scene.pebble.count("authorization error") + scene.pebble.count("set INVALID");
@@ -175,10 +218,41 @@ fn run(controller: &Controller, case: &Case) -> Cell {
     }
     scene.assert_nothing_is_left();
     let lived = challenge_lived(&scene).expect("a challenge Ingress that came and went");
+    // Whoever gets a certificate that is not served is told so, also by Traefik in the place of ingress-nginx.
+    let told = ran
+        .stdout
+        .contains("serves a certificate only for hosts that a rule names");
+    if served == told && controller.name != "traefik-nginx" {
+        return failed(format!("over HTTPS it is served: {served}\n{all}"));
+    }
+    let word = format!("{seconds:.1} s ({lived:.1} s)");
     Cell {
-        word: format!("{seconds:.1} s ({lived:.1} s)"),
+        word: if served { word } else { format!("{word}, not served") },
         failure: None,
     }
+}
+
+/// Whether the host is served over HTTPS with a certificate by the scene's CA.
+fn is_served(scene: &Scene, host: &str) -> bool {
+    let port = scene.controller.https_port;
+    let address = cluster()["address"].as_str().expect("an address");
+    let root = scene.pebble.root();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "--max-time", "5", "--cacert"])
+            .arg(&root);
+        curl.args([
+            "--resolve",
+            &format!("{host}:{port}:{address}"),
+            &format!("https://{host}:{port}/"),
+        ]);
+        if curl.output().expect("curl").status.success() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    false
 }
 
 /// For how many seconds there was a challenge Ingress.

@@ -26,22 +26,3 @@ fn two_runs_at_once_are_kept_apart_by_the_lease() {
 pub(crate) fn runs(usual: usize) -> usize {
     std::env::var("RUNS").map_or(usual, |text| text.parse().expect("a number"))
 }
-
-/// `RUNS=50` takes more of them: an order that starts before its route is there for good is a failed validation at the CA.
-#[test]
-#[ignore = "needs the test cluster"]
-fn runs_in_a_row_with_fresh_hosts_have_no_failed_validation() {
-    let runs = runs(5);
-    let scene = Scene::new("fresh");
-    let namespace = scene.namespace("web");
-    for run in 0..runs {
-        let host = format!("h{run}.fresh.example");
-        scene.apply(&scene.ingress(&namespace, &format!("i{run}"), &format!("tls-{run}"), &[&host]));
-        let ran = scene.run(&[]).exits(0);
-        assert!(ran.stdout.contains("1 issued, 0 failed"), "{}", ran.stdout);
-    }
-    let failed = scene.pebble.count("set INVALID");
-    println!("{runs} runs with a fresh host each: {failed} failed validations");
-    assert_eq!(failed, 0);
-    scene.assert_nothing_is_left();
-}

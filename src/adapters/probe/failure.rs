@@ -143,6 +143,23 @@ impl ProbeFailure {
         Some(text.to_owned())
     }
 
+    /// Where nobody answered, or somebody who knows nothing of the challenge: what class, status and DNS say may tell why. A refusal
+    /// or a gateway's error tells more by itself.
+    pub fn reached(&self) -> Option<Vec<IpAddr>> {
+        match self {
+            Self::ConnectFailed { addresses, .. } => Some(addresses.clone()),
+            Self::NoAnswer { address, .. } => Some(vec![address.ip()]),
+            Self::WrongAnswer {
+                address,
+                status,
+                speaker: Speaker::Stranger,
+                ..
+            } if !matches!(status.as_u16(), 401 | 403 | 502..=504) => Some(vec![address.ip()]),
+            Self::StatusMissing { .. } => Some(Vec::new()),
+            _ => None,
+        }
+    }
+
     /// Whether waiting does not help: what DNS and a status say of the probed host does not change within a minute. For
     /// another host it may help: a redirect led there, and it may go away when the controller takes up the route.
     pub(super) fn is_lasting(&self, probed: &DnsName) -> bool {

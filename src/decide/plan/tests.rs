@@ -417,6 +417,24 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
     }
 }
 
+/// Measured: Contour and ingress-nginx serve a Secret only for hosts of rules, Traefik for all of `spec.tls`.
+#[test]
+fn a_certificate_that_will_not_be_served_is_noted() {
+    for (class, rule, noted) in [
+        ("contour", "*.example", true),
+        ("nginx", "*.example", true),
+        ("nginx", "a.example", false),
+        ("traefik", "*.example", false),
+    ] {
+        let mut site = ingress("web", "a").tls("a-tls", &["a.example"]).rule(rule);
+        site.class = crate::decide::name::ClassName::Spec(class.into());
+        let plan = plan(&observed(vec![site], Read::Absent), &policy());
+        let notes = plan.issue[0].notes.join("\n");
+        let note = "add a rule for `a.example` to ingress `web/a`";
+        assert_eq!(notes.contains(note), noted, "{class} {rule}: {notes}");
+    }
+}
+
 /// Whoever may write a Secret can stop its renewal, and no other.
 #[test]
 fn a_forged_certificate_stops_no_renewal_but_its_own() {

@@ -1,0 +1,106 @@
+//! Why a challenge is most likely not answered, as far as classes, status and DNS show it.
+
+use std::net::IpAddr;
+
+use super::controllers::class_object;
+use crate::decide::name::{ClassName, DnsName};
+use crate::decide::observed::{Ingress, IngressClass};
+
+/// The likeliest cause where nobody, or somebody else, answered at `reached`; nothing where all looks right.
+///
+/// Without IngressClasses none can be missed: they may not have been read.
+pub fn diagnosis(ingress: &Ingress, host: &DnsName, classes: &[IngressClass], reached: &[IpAddr]) -> Option<String> {
+    let name = &ingress.name;
+    if let ClassName::Spec(class) = &ingress.class
+        && class_object(&ingress.class, classes).is_none()
+        && !classes.is_empty()
+    {
+        return Some(format!(
+            "there is no IngressClass `{class}`, which ingress `{name}` names: `kubectl get ingressclasses` lists those that there are"
+        ));
+    }
+    if ingress.addresses.is_empty() {
+        let class = ingress.class.as_str();
+        let class = class.map_or_else(|| "the default class".to_owned(), |class| format!("class `{class}`"));
+        return Some(format!(
+            "no controller has written its address into the status of ingress `{name}`: does one serve {class}, and does it run?"
+        ));
+    }
+    let status: Vec<IpAddr> = ingress
+        .addresses
+        .iter()
+        .map(|it| it.parse().ok())
+        .collect::<Option<_>>()?;
+    if reached.is_empty() || reached.iter().any(|address| status.contains(address)) {
+        return None;
+    }
+    let listed = |addresses: &[IpAddr]| {
+        let quoted: Vec<String> = addresses.iter().map(|address| format!("`{address}`")).collect();
+        quoted.join(", ")
+    };
+    Some(format!(
+        "`{host}` leads to {}, but the controller's address is {}: point the DNS record of `{host}` at the controller, unless what is there forwards to it",
+        listed(reached),
+        listed(&status)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::ingress;
+
+    #[test]
+    fn the_likeliest_cause_is_named() {
+        let classes = [IngressClass {
+            name: "contour".into(),
+            controller: "projectcontour.io/ingress-controller".into(),
+            is_default: true,
+        }];
+        let spec = |class: &str| ClassName::Spec(class.into());
+        let (here, there) = ("192.0.2.1", "198.51.100.7");
+        for (class, status, reached, expected) in [
+            (
+                spec("contur"),
+                vec![here],
+                here,
+                Some("there is no IngressClass `contur`, which ingress `web/a` names"),
+            ),
+            (
+                spec("contour"),
+                vec![],
+                here,
+                Some("status of ingress `web/a`: does one serve class `contour`"),
+            ),
+            (
+                ClassName::Default,
+                vec![],
+                here,
+                Some("does one serve the default class"),
+            ),
+            (
+                spec("contour"),
+                vec![here, "192.0.2.2"],
+                there,
+                Some("`a.example` leads to `198.51.100.7`, but the controller's address is `192.0.2.1`, `192.0.2.2`"),
+            ),
+            (spec("contour"), vec![here], here, None),
+            // A name in the status leads anywhere.
+            (spec("contour"), vec!["lb.example"], there, None),
+            // Controllers that go by the annotation need no object.
+            (ClassName::Annotation("old".into()), vec![here], here, None),
+        ] {
+            let mut ingress = ingress("web", "a");
+            ingress.addresses = status.into_iter().map(Into::into).collect();
+            ingress.class = class;
+            let reached = [reached.parse().expect("an address")];
+            let said = diagnosis(&ingress, &"a.example".parse().expect("a name"), &classes, &reached);
+            match expected {
+                Some(words) => assert!(said.as_deref().unwrap_or_default().contains(words), "{words}: {said:?}"),
+                None => assert_eq!(said, None),
+            }
+            let unread = diagnosis(&ingress, &"a.example".parse().expect("a name"), &[], &reached);
+            assert!(!unread.unwrap_or_default().contains("no IngressClass"));
+        }
+    }
+}
