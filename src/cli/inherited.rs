@@ -124,7 +124,7 @@ impl<'a> Theirs<'a> {
         let words = words.chain(installation.arguments.iter().map(String::as_str));
         let unusable = |why: &str, hint: &str| {
             Wrong::new(
-                format!("cannot read the CronJob's arguments: {why}"),
+                format!("cannot use the CronJob's arguments here: {why}"),
                 format!("{hint}; {LEAVE_IT}"),
             )
         };
@@ -363,7 +363,7 @@ mod tests {
         for (arguments, words) in [
             (
                 &["run", "--frobnicate"] as &[&str],
-                "arguments: unexpected argument '--frobnicate' found",
+                "here: unexpected argument '--frobnicate' found",
             ),
             (&["completions", "bash"], "they do not `run`"),
             (&[], "they do not `run`"),

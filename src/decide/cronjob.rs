@@ -112,13 +112,17 @@ impl Installation {
         // The program itself is the image's, or the first word of `command`.
         let command = container.command.iter().flatten().skip(1);
         let words = command.chain(container.args.iter().flatten());
-        let arguments = words.map(|word| expand(word, &variables, &unknown));
-        let arguments: Result<_, _> = arguments.collect();
+        let expanded = |word: &String| {
+            expand(word, &variables, &unknown).map_err(|name| {
+                format!(
+                    "its argument `{word}` uses the variable `$({name})`, whose value is known only inside its Pods"
+                )
+            })
+        };
         Ok(Self {
             name: format!("{namespace}/{}", cronjob.metadata.name.clone().unwrap_or_default()),
             namespace,
-            arguments: arguments
-                .map_err(|name| format!("an argument of the CronJob uses the variable `$({name})`, whose value is known only inside the CronJob's Pods"))?,
+            arguments: words.map(expanded).collect::<Result<_, _>>()?,
             mounts: mounts(container, spec),
             template: Template::of(metadata, spec.clone(), container.clone()),
             variables,

@@ -126,7 +126,8 @@ mod tests {
         let expected = "\
 secret web/a-tls: refuse, HostClaimed
   host `a.example` belongs to namespace `shop` by its older Ingress `old`:
-  remove it there or here, or allow it with `--allow-shared-hosts=a.example`
+  remove the host from that Ingress or from this certificate's, or allow both
+  with `--allow-shared-hosts=a.example`
   ingress web/a (class contour): a.example
 
   refused if
@@ -134,9 +135,9 @@ secret web/a-tls: refuse, HostClaimed
     WildcardHost           no   no host is a wildcard
     TooManyHosts           no   1 of at most 100 hosts
   > HostClaimed            yes  host `a.example` belongs to namespace `shop` by
-                                its older Ingress `old`: remove it there or
-                                here, or allow it with
-                                `--allow-shared-hosts=a.example`
+                                its older Ingress `old`: remove the host from
+                                that Ingress or from this certificate's, or
+                                allow both with `--allow-shared-hosts=a.example`
 ";
         assert!(text.starts_with(expected), "{text}");
         assert!(

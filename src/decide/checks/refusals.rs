@@ -110,7 +110,7 @@ fn host_claimed(subject: &Subject<'_>) -> Answer {
         .find(|(host, _)| !subject.policy.shared_hosts.contain(host.as_str()))
     {
         Some((host, owner)) => Answer::Yes(format!(
-            "host `{host}` belongs to namespace `{}` by its older Ingress `{}`: remove it there or here, or allow it with `--allow-shared-hosts={host}`",
+            "host `{host}` belongs to namespace `{}` by its older Ingress `{}`: remove the host from that Ingress or from this certificate's, or allow both with `--allow-shared-hosts={host}`",
             owner.namespace, owner.name
         )),
         None if claimed.is_empty() => Answer::no("no older Ingress of another namespace has any of the hosts"),

@@ -410,7 +410,7 @@ fn who_serves_a_host_out_of_sight_is_a_note_only_where_nobody_in_sight_does() {
             "{what}: {notes}"
         );
         assert_eq!(
-            notes.contains("outside the namespaces"),
+            notes.contains("in another namespace"),
             expected.is_some(),
             "{what}: {notes}"
         );
