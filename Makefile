@@ -66,7 +66,7 @@ deny: $(DENY) ## licences, sources and bans of the dependencies (deny.toml); adv
 	@if $(DENY) --log-level off fetch db; then $(DENY) --log-level error --locked check advisories; \
 	  else echo 'NOT CHECKED: advisories, since their database cannot be fetched' >&2; fi
 
-demo: ## the announcement's story, on a cluster that stays up
+demo: ## the announcement's story, on a cluster that stays up; CONTROLLER=nginx, traefik or traefik-nginx chooses who serves it
 	$(MAKE) --no-print-directory -j2 NODES= cluster-binaries build
 	tests/cluster/demo.sh $(BINARY)
 

@@ -55,13 +55,15 @@ def _parse(arguments):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, function, text, default_name="demo", words="", with_nodes=False):
-        usage = f"cluster {name}" + " [--nodes] [--controllers NAME,...]" * with_nodes + " [--name NAME]" * bool(default_name) + words
+        usage = f"cluster {name}" + " [--nodes] [--controllers NAME,... [--front NAME]]" * with_nodes + " [--name NAME]" * bool(default_name) + words
         sub = commands.add_parser(name, description=text, usage=usage, **({"help": text} if text else {}))
         sub.set_defaults(command=function)
         if default_name:
             sub.add_argument("--name", type=_name, default=default_name, help="which cluster (default: %(default)s)")
         if with_nodes:
             sub.add_argument("--nodes", action="store_true", help="with a node that runs Pods; needs root")
+            text = "one of them to which all names lead, and the CA's requests with them, instead of Contour"
+            sub.add_argument("--front", metavar="NAME", help=text)
             text = "with these ingress controllers beside Contour: " + ", ".join(CONTROLLERS)
             sub.add_argument("--controllers", type=_controllers, default=(), metavar="NAME,...", help=text)
         return sub
@@ -106,6 +108,8 @@ def build_all(options):
 def up(directory, options, lifeline=None):
     """Starts a cluster, and returns when it is ready."""
     with_node = options.nodes
+    if options.front and options.front not in options.controllers:
+        raise Refused(f"`--front {options.front}` is not among the `--controllers`")
     if with_node and os.geteuid():
         raise Refused("--nodes needs root, for the network and the containers of a node; without it, none is needed")
     build(with_node, options.controllers)
@@ -139,6 +143,8 @@ def _start_supervisor(directory, options, lifeline):
         command.append("--nodes")
     if options.controllers:
         command += ["--controllers", ",".join(options.controllers)]
+    if options.front:
+        command += ["--front", options.front]
     if lifeline is not None:
         command += ["--lifeline", str(lifeline)]
         inherited.append(lifeline)
@@ -257,4 +263,4 @@ def _up_or_refuse(options):
 def supervise(options):
     programs = binaries(options.nodes, options.controllers)
     ends = (options.report, options.lifeline)
-    return Supervisor(Directory(options.name), programs, *ends, options.nodes, options.controllers).supervise()
+    return Supervisor(Directory(options.name), programs, *ends, options.nodes, options.controllers, options.front).supervise()

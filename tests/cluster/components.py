@@ -45,6 +45,7 @@ class Cluster:
     ports: dict
     node: Node | None = None
     controllers: tuple = ()
+    front: str | None = None  # the controller to which all names lead; without one, Contour
     token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -55,6 +56,13 @@ class Cluster:
     def directory(self):
         """Pods reach the authority, too, where there are any."""
         return f"https://{self.address if self.node else LOOPBACK}:{self.ports['directory']}/dir"
+
+    @property
+    def entrance(self):
+        """The class and the ports of the controller to which all names lead."""
+        if self.front:
+            return chosen([self.front])[0].describe(self)
+        return {"class": "contour", "http_port": self.ports["http"], "https_port": self.ports["https"]}
 
     def binary(self, name):
         return str(self.binaries[name])
@@ -78,8 +86,9 @@ class Cluster:
             "kubectl": self.binary("kubectl"),
             "bin": programs,
             "address": self.address,
-            "http_port": self.ports["http"],
-            "https_port": self.ports["https"],
+            "class": self.entrance["class"],
+            "http_port": self.entrance["http_port"],
+            "https_port": self.entrance["https_port"],
             "directory": self.directory,
             "directory_ca": self.file("pebble-ca.pem"),
             "pebble_management": f"https://{self.local('pebble_management')}",
@@ -298,8 +307,8 @@ def _pebble_config(cluster):
             "managementListenAddress": cluster.local("pebble_management"),
             "certificate": cluster.file("pebble.pem"),
             "privateKey": cluster.file("pebble-key.pem"),
-            "httpPort": cluster.ports["http"],
-            "tlsPort": cluster.ports["https"],
+            "httpPort": cluster.entrance["http_port"],
+            "tlsPort": cluster.entrance["https_port"],
             "ocspResponderURL": "",
             "externalAccountBindingRequired": False,
             "domainBlocklist": ["blocked-domain.example"],

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows the whole of it on a real cluster: an Ingress without a certificate, one run, the same site by HTTPS.
-# Usage: demo.sh [PATH OF kube-lego-once]. Run it again as often as you like; the cluster stays up in between.
+# Usage: demo.sh [PATH OF kube-lego-once]. With CONTROLLER=nginx, or another that `cluster` has, that one serves the site. Run it again as often as you like; the cluster stays up in between.
 set -Eeuo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,12 +13,12 @@ main() {
     exit 1
   fi
   cd "$here/../.." # so that the commands below can be repeated as they are printed
-  "$here/cluster" up
+  "$here/cluster" up ${CONTROLLER:+--controllers "$CONTROLLER" --front "$CONTROLLER"}
   set_environment
   remove_earlier_run
 
   say "A web site that wants a certificate, and has none"
-  show kubectl apply -f tests/cluster/demo/hello-world.yaml
+  show kubectl apply -f "$site"
   sed -e "s/ADDRESS/${web%:*}/" -e "s/PORT/${web#*:}/" tests/cluster/demo/endpoints.yaml >"$scratch/endpoints.yaml"
   show kubectl apply -f "$scratch/endpoints.yaml"
   fetch "http://$host/" --connect-to "$host:80:$address:$http_port"
@@ -46,12 +46,17 @@ set_environment() {
   local cluster
   cluster=$("$here/cluster" env)
   value() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$cluster" "$1"; }
-  for name in address web http_port https_port directory_ca pebble_management; do
+  for name in class address web http_port https_port directory_ca pebble_management; do
     printf -v "$name" %s "$(value "$name")"
   done
   # Next to the cluster's logs, so that it goes away with the cluster.
   scratch=$(dirname "$(value kubeconfig)")/demo
   mkdir -p "$scratch"
+  site=tests/cluster/demo/hello-world.yaml
+  if [[ $class != contour ]]; then
+    sed "s/ingressClassName: contour/ingressClassName: $class/" $site >"$scratch/hello-world.yaml"
+    site=$scratch/hello-world.yaml
+  fi
   trap 'echo "error: the demo stopped here; the logs of the cluster are in $(dirname "$scratch")/logs" >&2' ERR
 
   say "The cluster, and the CA that stands for Let's Encrypt"
@@ -106,9 +111,9 @@ say() {
 
 # Fetches a page. A site that is new, or whose certificate is, may take a moment to reach the proxy.
 fetch() {
-  for _ in {1..50}; do
+  for _ in {1..100}; do
     if curl -sf --output /dev/null "$@"; then break; fi
-    sleep 0.1
+    sleep 0.2
   done
   show curl -sSf "$@"
 }

@@ -40,13 +40,14 @@ class Failed(Exception):
 class Supervisor:
     """Starts, watches and ends the components. It has one thread only: see `tied_to_parent`."""
 
-    def __init__(self, directory, binaries, report, lifeline, with_node, controllers=()):
+    def __init__(self, directory, binaries, report, lifeline, with_node, controllers=(), front=None):
         self.directory = directory
         self.binaries = binaries
         self.report_to = report  # a pipe to the command that waits until all is ready
         self.lifeline = lifeline  # a pipe that is at its end once the command that we are tied to has gone
         self.with_node = with_node
         self.controllers = controllers
+        self.front = front
         self.node = None
         self.told_to_end = False
         self.processes = []  # oldest first
@@ -130,6 +131,7 @@ class Supervisor:
             ports=network.free_ports((*components.PORTS, *(port for each in chosen(self.controllers) for port in each.ports))),
             node=self.node,
             controllers=self.controllers,
+            front=self.front,
         )
         components.prepare(cluster)
         if self.node:

@@ -16,7 +16,7 @@ use crate::five::each;
 use crate::repeated::runs;
 use crate::scene::{Controller, Scene, cluster, kubectl, requests};
 use crate::served::answer;
-use sites::{ALONE, Case, SIDE_BY_SIDE, Site};
+use sites::{ALONE, Case, Ends, SIDE_BY_SIDE, Site};
 
 /// How often a site is asked during a run.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -71,7 +71,7 @@ fn runs_in_a_row_have_no_failed_validation() {
         let host = |run: usize| format!("h{run}.{name}.example");
         let ingress = |run| scene.ingress(&namespace, &format!("i{run}"), &format!("tls-{run}"), &[&host(run)]);
         scene.apply(&ingress(0));
-        let usual = usual_answer(&controller, &host(0)).expect("a site that is served");
+        let usual = usual_answer(&controller, &host(0), false).expect("a site that is served");
         let over = AtomicBool::new(false);
         let (count, wrong) = std::thread::scope(|scope| {
             let client = scope.spawn(|| ask_until(&over, &controller, &host(0), &usual));
@@ -169,7 +169,9 @@ fn run(controller: &Controller, case: &Case) -> Cell {
         failure: Some(format!("{name}: {what}")),
     };
     scene.apply(&manifests);
-    let Some(usual) = usual_answer(controller, &host) else {
+    let closed = matches!((case.ends)(controller), Ends::Failed(_));
+    let Some(usual) = usual_answer(controller, &host, closed) else {
+        (case.after)(controller);
         return failed(format!(
             "the site is not served: {}",
             answer(controller.http_port, &host)
@@ -188,6 +190,7 @@ fn run(controller: &Controller, case: &Case) -> Cell {
     });
     let served = ran.status == 0 && is_served(&scene, &host);
     kubectl(&["delete", "ingress", "--all", "-n", &namespace], "");
+    (case.after)(controller);
     let (count, wrong) = asked;
     let refused = scene.pebble.count("authorization error") + scene.pebble.count("set INVALID");
     let issued = scene.pebble.count("Issued certificate serial");
@@ -202,14 +205,15 @@ fn run(controller: &Controller, case: &Case) -> Cell {
         ran.stderr
     );
     println!("{name}: {}", all.lines().next().unwrap_or_default());
-    if let Some(reason) = (case.refusal)(controller) {
-        let refused =
-            ran.stdout.contains(reason) && ran.status == 0 && issued == 0 && scene.pebble.count("Added order") == 0;
-        return match refused {
-            true => Cell {
-                word: format!("refused: `{reason}`"),
-                failure: None,
-            },
+    let (words, status, word) = match (case.ends)(controller) {
+        Ends::Issued => ("", 0, String::new()),
+        Ends::Refused(reason) => (reason, 0, format!("refused: `{reason}`")),
+        Ends::Failed(hint) => (hint, 1, "no order".to_owned()),
+    };
+    if !words.is_empty() {
+        let nothing = issued == 0 && scene.pebble.count("Added order") == 0;
+        return match ran.stdout.contains(words) && ran.status == status && nothing && wrong.is_empty() {
+            true => Cell { word, failure: None },
             false => failed(all),
         };
     }
@@ -265,8 +269,9 @@ fn challenge_lived(scene: &Scene) -> Option<f64> {
     Some(deleted.duration_since(created).as_secs_f64())
 }
 
-/// What the site says, once it says the same for a second: a controller takes a moment.
-fn usual_answer(controller: &Controller, host: &str) -> Option<String> {
+/// What the site says, once it says the same for a second: a controller takes a moment. Envoy has its port closed until it serves
+/// something.
+fn usual_answer(controller: &Controller, host: &str, may_be_closed: bool) -> Option<String> {
     let deadline = Instant::now() + Duration::from_secs(30);
     let (mut last, mut same) = (String::new(), 0);
     while Instant::now() < deadline {
@@ -275,7 +280,7 @@ fn usual_answer(controller: &Controller, host: &str) -> Option<String> {
         let nobody = now.starts_with("HTTP/1.1 404") || !now.starts_with("HTTP/");
         // A site without HTTP of its own is a 404 for good.
         if same >= if nobody { 60 } else { 10 } {
-            return now.starts_with("HTTP/").then_some(now);
+            return (may_be_closed || now.starts_with("HTTP/")).then_some(now);
         }
         last = now;
         std::thread::sleep(Duration::from_millis(100));

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use kube_lego_once::decide::observed::CHALLENGE_PREFIX;
 
-use crate::scene::{Controller, Scene};
+use crate::scene::{Controller, Scene, kubectl};
 
 /// Where a case is laid out.
 pub struct Site<'a> {
@@ -13,16 +13,28 @@ pub struct Site<'a> {
     pub host: &'a str,
 }
 
+/// How a case has to end. Nothing is ordered, but where it is issued.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Ends {
+    Issued,
+    /// For this reason.
+    Refused(&'static str),
+    /// With this hint.
+    Failed(&'static str),
+}
+
 pub struct Case {
     pub name: &'static str,
     /// As the table says it.
     pub what: &'static str,
     /// How many certificates it wants.
     pub certificates: usize,
-    /// The reason why the certificate is refused, where it is.
-    pub refusal: fn(&Controller) -> Option<&'static str>,
+    /// How it has to end.
+    pub ends: fn(&Controller) -> Ends,
     /// The manifests; nothing where the controller has no such thing.
     pub manifests: fn(&Site<'_>) -> Option<String>,
+    /// Takes back what it did beside its manifests.
+    pub after: fn(&Controller),
 }
 
 const fn case(name: &'static str, what: &'static str, manifests: fn(&Site<'_>) -> Option<String>) -> Case {
@@ -30,8 +42,9 @@ const fn case(name: &'static str, what: &'static str, manifests: fn(&Site<'_>) -
         name,
         what,
         certificates: 1,
-        refusal: |_| None,
+        ends: |_| Ends::Issued,
         manifests,
+        after: |_| {},
     }
 }
 
@@ -85,7 +98,7 @@ pub const SIDE_BY_SIDE: &[Case] = &[
         (site.dialect() == Dialect::Nginx).then(|| format!("{}{canary}", site.plain()))
     }),
     Case {
-        refusal: path_is_taken,
+        ends: path_is_taken,
         ..case(
             "owner",
             "the application owns the challenge path, as a prefix",
@@ -93,7 +106,7 @@ pub const SIDE_BY_SIDE: &[Case] = &[
         )
     },
     Case {
-        refusal: path_is_taken,
+        ends: path_is_taken,
         ..case(
             "leftover",
             "another ACME client left its Ingress for the host and path",
@@ -152,11 +165,22 @@ pub const SIDE_BY_SIDE: &[Case] = &[
         },
     ),
     Case {
-        name: "thirty",
-        what: "30 certificates at once",
+        ends: |_| Ends::Failed("does one serve the default class"),
+        ..case("none", "no class, and none is the default", |site| {
+            Some(site.without_class())
+        })
+    },
+    Case {
+        ends: |_| Ends::Failed("there is no IngressClass `nobody`"),
+        ..case("nobody", "a class that does not exist", |site| {
+            let mut ingress = site.ingress(&[]);
+            ingress["spec"]["ingressClassName"] = json!("nobody");
+            Some(text(&ingress))
+        })
+    },
+    Case {
         certificates: 30,
-        refusal: |_| None,
-        manifests: |site| {
+        ..case("thirty", "30 certificates at once", |site| {
             let more = (1..30).map(|number| {
                 let mut ingress = site.ingress(&[]);
                 let host = format!("a{number}-{}", site.host);
@@ -166,13 +190,16 @@ pub const SIDE_BY_SIDE: &[Case] = &[
                 text(&ingress)
             });
             Some(more.chain([site.plain()]).collect())
-        },
+        })
     },
 ];
 
 /// Of two equal paths ingress-nginx's webhook takes the first one only, and Traefik in its place takes either.
-fn path_is_taken(controller: &Controller) -> Option<&'static str> {
-    (controller.class == "nginx").then_some("ChallengePathTaken")
+fn path_is_taken(controller: &Controller) -> Ends {
+    match controller.class.as_str() {
+        "nginx" => Ends::Refused("ChallengePathTaken"),
+        _ => Ends::Issued,
+    }
 }
 
 /// Cases that serve every host there is, so that nothing else runs beside them.
@@ -191,7 +218,24 @@ pub const ALONE: &[Case] = &[
         ingress["spec"]["defaultBackend"] = backend();
         Some(text(&ingress))
     }),
+    Case {
+        after: |controller| default_class(controller, "-"),
+        ..case(
+            "default-class",
+            "no class, and the controller's is the default",
+            |site| {
+                default_class(&site.scene.controller, "=true");
+                Some(site.without_class())
+            },
+        )
+    },
 ];
+
+/// Makes a controller's class the one of Ingresses without a class (`=true`), or no more (`-`).
+fn default_class(controller: &Controller, change: &str) {
+    let annotation = format!("ingressclass.kubernetes.io/is-default-class{change}");
+    kubectl(&["annotate", "ingressclass", &controller.class, &annotation], "");
+}
 
 /// Whose annotations a controller obeys.
 #[derive(Clone, Copy, PartialEq)]
@@ -218,6 +262,15 @@ impl Site<'_> {
             ingress["metadata"]["annotations"][name] = json!(value);
         }
         ingress
+    }
+
+    fn without_class(&self) -> String {
+        let mut ingress = self.ingress(&[]);
+        ingress["spec"]
+            .as_object_mut()
+            .expect("a spec")
+            .remove("ingressClassName");
+        text(&ingress)
     }
 
     fn plain(&self) -> String {
