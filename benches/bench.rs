@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use table::{Row, Table};
 
 /// What a run may take until it counts as standing still.
-const STANDS_STILL: Duration = Duration::from_secs(300);
+const STANDS_STILL: Duration = Duration::from_secs(120);
 /// Orders at the same time, as the program has them.
 const CONCURRENT_ORDERS: usize = 40;
 

@@ -34,7 +34,7 @@ pub fn acme(directory: &str, ca: &str, count: usize, at_a_time: usize) -> Option
             .expect("an account");
         let begun = Instant::now();
         let orders = stream::iter(0..count).map(|n| one(account.clone(), format!("f{n}.floor{count}.example")));
-        let limit = std::time::Duration::from_secs(300);
+        let limit = crate::STANDS_STILL;
         let done = tokio::time::timeout(limit, orders.buffer_unordered(at_a_time).collect::<Vec<()>>()).await;
         match done {
             Ok(_) => Some(begun.elapsed().as_secs_f64()),
