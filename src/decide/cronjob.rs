@@ -115,7 +115,7 @@ impl Installation {
         let expanded = |word: &String| {
             expand(word, &variables, &unknown).map_err(|name| {
                 format!(
-                    "its argument `{word}` uses the variable `$({name})`, whose value is known only inside its Pods"
+                    "only its Pods know the value of `$({name})`, which its argument `{word}` needs"
                 )
             })
         };

@@ -217,7 +217,7 @@ fn ledger_notes(ledger: &Ledger) -> impl Iterator<Item = String> + '_ {
     ledger
         .unreadable
         .iter()
-        .map(|(key, why)| format!("the ledger's Secret has an entry `{key}` that cannot be read ({why}): it is ignored and left unchanged; if you do not know it, delete this key from the Secret"))
+        .map(|(key, why)| format!("the ledger's Secret has an entry `{key}` that cannot be read ({why}): this run ignores it and leaves it unchanged; unless a newer version wrote it, delete this key from the Secret"))
 }
 
 impl Plan {
@@ -304,7 +304,7 @@ fn add_routes(decision: &mut Decision, serving: &Serving<'_>, classes: &[Ingress
     if namespaces_unseen && !unserved.is_empty() {
         let hosts: Vec<_> = unserved.iter().map(|host| format!("`{host}`")).collect();
         decision.notes.push(format!(
-            "visitors of {} may get 404 during the challenge if an Ingress in another namespace serves the host, and does so only by a wildcard rule or its default backend: this run does not see other namespaces",
+            "visitors of {} may get 404 during the challenge: an Ingress in another namespace, which this run cannot see, may serve the host by a wildcard rule or a default backend",
             hosts.join(", ")
         ));
     }

@@ -112,7 +112,7 @@ fn what_only_a_pod_knows_is_no_argument() {
     let error = installation(with(json!(["-n", "$(IP)"]), ip, json!([]))).expect_err("nobody knows");
     assert_eq!(
         error,
-        "its argument `$(IP)` uses the variable `$(IP)`, whose value is known only inside its Pods"
+        "only its Pods know the value of `$(IP)`, which its argument `$(IP)` needs"
     );
 }
 
