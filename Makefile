@@ -13,7 +13,7 @@ CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_H
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help build image test test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
+.PHONY: help build image test test-gateways test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -40,6 +40,7 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	$(MAKE) --no-print-directory deny
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
 	$(MAKE) --no-print-directory TABLES= test-controllers
+	$(MAKE) --no-print-directory test-gateways
 	$(if $(NODES),,@echo '$(WITHOUT_NODES)' >&2)
 
 WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that needs root
@@ -47,7 +48,7 @@ WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that
 # Most of a test's time is waiting, for a Lease or a Pod, so more of them run than there are cores. What serves every host there
 # is runs by itself, and the last one reads what all the others did.
 cluster-tests:
-	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --test-threads 6
+	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --skip gateways:: --test-threads 6
 	cargo test --locked --test it served:: -- --ignored --nocapture
 	cargo test --locked --test it every_right_is_used -- --ignored
 
@@ -81,6 +82,11 @@ test-controllers: ## each ingress controller with each way to use it; the table 
 	$(CLUSTER) build --controllers nginx,traefik
 	TABLES=$(TABLES) $(CLUSTER) run --controllers nginx,traefik -- cargo test --locked --test it controllers:: -- --ignored --nocapture
 	TABLES=$(TABLES) CONTROLLER=traefik-nginx $(CLUSTER) run --controllers traefik-nginx -- cargo test --locked --test it controllers:: -- --ignored --nocapture
+
+# A cluster of its own: it has the kinds of the Gateway API, which the others show that a run does without.
+test-gateways: ## the annotation on Gateways, with Traefik's provider for them
+	$(CLUSTER) build --controllers traefik-gateway
+	$(CLUSTER) run --controllers traefik-gateway -- cargo test --locked --test it gateways:: -- --ignored --nocapture
 
 test-all: ## `make test` with every cut point and a hundred runs, not a sample of them
 	CUTS=all KILLS=36 RUNS=100 $(MAKE) --no-print-directory test

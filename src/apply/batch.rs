@@ -18,7 +18,7 @@ use crate::apply::outcomes::OutcomeLog;
 use crate::apply::progress::Progress;
 use crate::apply::solver::Solver;
 use crate::decide::desired::Certificate;
-use crate::decide::name::{DnsName, SecretRef};
+use crate::decide::name::{ClassName, DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
@@ -234,7 +234,7 @@ async fn probe(
     let certificate = &decision.certificate;
     let probes = certificate.hosts.iter().map(|host| async move {
         let routes = decision.routes.iter().filter(|route| route.host == *host);
-        let proofs = routes.map(|route| controller(&route.class, classes).proof);
+        let proofs = routes.map(|route| controller(route.via.class().unwrap_or(&ClassName::Default), classes).proof);
         let proof = proofs.max_by_key(|proof| proof.over)?;
         let probed = prober.probe(host, &status_addresses(certificate, host), proof).await;
         probed.err().map(|failure| (host, failure))
@@ -246,9 +246,9 @@ async fn probe(
     let hint = |(host, failure): &(&DnsName, ProbeFailure)| {
         let mut contributions = certificate.contributions.iter();
         let wanted_by = contributions.find(|contribution| contribution.hosts.contains(*host));
-        let likely = || diagnosis(&wanted_by?.ingress, host, classes, &failure.reached()?);
+        let likely = || diagnosis(&wanted_by?.source, host, classes, &failure.reached()?);
         let route = decision.routes.iter().find(|route| route.host == **host);
-        let presented = route.and_then(|route| presented.ingress_of(route));
+        let presented = route.and_then(|route| presented.object_of(route));
         likely().or_else(|| failure.hint(presented.unwrap_or(CHALLENGE_NAME)))
     };
     let dead = failures.iter().map(|(host, _)| (*host).clone()).collect();
@@ -268,7 +268,7 @@ fn status_addresses(certificate: &Certificate, host: &DnsName) -> Vec<String> {
         .iter()
         .filter(|contribution| contribution.hosts.contains(host));
     serving
-        .flat_map(|contribution| contribution.ingress.addresses.iter().map(ToString::to_string))
+        .flat_map(|contribution| contribution.source.addresses().iter().map(ToString::to_string))
         .collect()
 }
 

@@ -47,7 +47,14 @@ pub async fn prepare<'a>(
             anyhow::Error::new(unread.clone()).context("nothing is ordered while an earlier run's orders are unknown")
         );
     }
-    context.site.cluster.rehearse_withdrawal(&context.site.home).await?;
+    let listeners = plan
+        .issue
+        .iter()
+        .flat_map(|it| &it.routes)
+        .filter_map(|route| route.via.listener());
+    let namespaces = listeners.map(|listener| listener.gateway.namespace.as_str()).collect();
+    let (cluster, home) = (&context.site.cluster, &context.site.home);
+    cluster.rehearse_withdrawal(home, &namespaces).await?;
     context.site.cluster.rehearse_ledger(&context.site.home).await?;
     Solver::rehearse(context).await?;
     let account = open_account(context).await?;

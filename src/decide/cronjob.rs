@@ -114,9 +114,7 @@ impl Installation {
         let words = command.chain(container.args.iter().flatten());
         let expanded = |word: &String| {
             expand(word, &variables, &unknown).map_err(|name| {
-                format!(
-                    "only its Pods know the value of `$({name})`, which its argument `{word}` needs"
-                )
+                format!("only its Pods know the value of `$({name})`, which its argument `{word}` needs")
             })
         };
         Ok(Self {

@@ -142,6 +142,109 @@ macro_rules! namespaced {
 namespaced!(SecretRef);
 namespaced!(IngressRef);
 
+/// The kinds of objects that may want certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// `networking.k8s.io/v1`.
+    Ingress,
+    /// `gateway.networking.k8s.io/v1`.
+    Gateway,
+    /// `gateway.networking.k8s.io/v1`.
+    ListenerSet,
+    /// `gateway.networking.x-k8s.io/v1alpha1`: what ListenerSets were before.
+    XListenerSet,
+}
+
+impl SourceKind {
+    /// The `kind`.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Ingress => "Ingress",
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+            Self::XListenerSet => "XListenerSet",
+        }
+    }
+
+    /// The kind in a sentence, and before a name as kubectl takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Gateway => "gateway",
+            Self::ListenerSet => "listenerset",
+            Self::XListenerSet => "xlistenerset",
+        }
+    }
+
+    /// The API group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::Ingress => "networking.k8s.io",
+            Self::Gateway | Self::ListenerSet => "gateway.networking.k8s.io",
+            Self::XListenerSet => "gateway.networking.x-k8s.io",
+        }
+    }
+
+    /// The version of the group.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Ingress | Self::Gateway | Self::ListenerSet => "v1",
+            Self::XListenerSet => "v1alpha1",
+        }
+    }
+
+    /// What a `parentRef` names; a Gateway unless said.
+    pub fn of_parent(group: Option<&str>, kind: Option<&str>) -> Self {
+        match (group, kind) {
+            (Some("gateway.networking.x-k8s.io"), _) | (_, Some("XListenerSet")) => Self::XListenerSet,
+            (_, Some("ListenerSet")) => Self::ListenerSet,
+            _ => Self::Gateway,
+        }
+    }
+}
+
+/// The place of an object that may want certificates, and its kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceRef {
+    /// `metadata.namespace`.
+    pub namespace: CompactString,
+    /// `metadata.name`.
+    pub name: CompactString,
+    /// The kind.
+    pub kind: SourceKind,
+}
+
+impl SourceRef {
+    /// Puts the parts together.
+    pub fn new(kind: SourceKind, namespace: impl Into<CompactString>, name: impl Into<CompactString>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            kind,
+        }
+    }
+
+    /// The name, with its kind unless it is an Ingress.
+    pub fn titled(&self) -> CompactString {
+        match self.kind {
+            SourceKind::Ingress => self.name.clone(),
+            kind => compact_str::format_compact!("{}/{}", kind.word(), self.name),
+        }
+    }
+}
+
+impl fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl From<&IngressRef> for SourceRef {
+    fn from(name: &IngressRef) -> Self {
+        Self::new(SourceKind::Ingress, name.namespace.clone(), name.name.clone())
+    }
+}
+
 /// How an Ingress says which controller serves it; a challenge Ingress says it the same way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClassName {

@@ -2,7 +2,9 @@
 //!
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
+mod gateway;
 mod secret;
+mod source;
 mod uid;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,9 @@ use thin_vec::ThinVec;
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
+pub use gateway::{CertificateRef, Gateway, GatewayObject, HttpRoute, HttpRouteObject, Listener, Parent, covers};
 pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
+pub use source::Source;
 pub use uid::Uid;
 
 /// Where an ACME client's challenges live (RFC 8555 section 8.3), without the last `/`.
@@ -84,6 +88,13 @@ pub struct Observed {
     /// Every Ingress in sight, annotated or not: claims and unions need them all.
     /// Shared with the plan: a contribution is one of them.
     pub ingresses: Vec<Arc<Ingress>>,
+    /// Every Gateway and ListenerSet in sight, annotated or not.
+    pub gateways: Vec<Arc<Gateway>>,
+    /// Why Gateways are not known, where the cluster has none of the kind or this run may not list them. That is a note only
+    /// where somebody asks for one.
+    pub gateways_unseen: Option<String>,
+    /// Every HTTPRoute in sight: what serves the hosts of Gateways. None are read where no Gateway wants a certificate.
+    pub http_routes: Vec<HttpRoute>,
     /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
     pub namespaces_unseen: bool,
     /// Ingresses of versions that no cluster serves any more: only files can hold such.
@@ -115,6 +126,9 @@ impl Observed {
         Self {
             now,
             ingresses: Vec::new(),
+            gateways: Vec::new(),
+            gateways_unseen: None,
+            http_routes: Vec::new(),
             namespaces_unseen: false,
             retired: Vec::new(),
             secrets: BTreeMap::new(),
@@ -340,7 +354,7 @@ impl From<networking::IngressClass> for IngressClass {
 pub struct Leftover {
     /// What it is.
     pub kind: LeftoverKind,
-    /// The home namespace.
+    /// The home namespace; of an HTTPRoute, its Gateway's.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -360,6 +374,8 @@ impl Leftover {
 /// The kinds of objects that a run creates for its challenges, in the order in which they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftoverKind {
+    /// `gateway.networking.k8s.io/v1`, in the namespace of its Gateway.
+    HttpRoute,
     /// `networking.k8s.io/v1`.
     Ingress,
     /// `v1`.
@@ -370,6 +386,8 @@ pub enum LeftoverKind {
     Endpoints,
     /// `v1`: the solver Pod.
     Pod,
+    /// `gateway.networking.k8s.io/v1beta1`: what lets HTTPRoutes of other namespaces lead to the Service.
+    ReferenceGrant,
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The decision: what is to be done about each wanted certificate, and about what dead runs left (I1).
 
+mod routes;
 mod wanted;
 
 use std::cell::LazyCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,10 +16,10 @@ use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
-use super::name::{DnsName, IngressRef, SecretRef};
+use super::name::{DnsName, SecretRef, SourceRef};
 use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
-use super::route::{Route, RuleHost, Serving, controller};
+use super::route::{Route, Serving};
 use super::selection::Selection;
 use super::validity::{is_last_tenth, renew_at, short};
 
@@ -120,7 +120,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         mut certificates,
         mut rejected,
         near_misses,
-    } = desired(&observed.ingresses, &policy.annotation);
+    } = desired(&observed.ingresses, &observed.gateways, &policy.annotation);
     rejected.extend(observed.retired.iter().map(Rejected::from));
     let unmatched = policy
         .selection
@@ -159,7 +159,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     for certificate in certificates {
         match decide(observed, policy, certificate) {
             (Verdict::Issue, mut decision) => {
-                add_routes(&mut decision, &serving, classes, observed.namespaces_unseen);
+                routes::add(&mut decision, &serving, observed);
                 plan.issue.push(decision);
             }
             (Verdict::Keep, decision) => plan.keep.push(decision),
@@ -181,12 +181,12 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
 }
 
 /// What looks like a mistake, and what could not be checked.
-fn add_notes(plan: &mut Plan, near_misses: &[(IngressRef, String)], observed: &Observed, policy: &Policy) {
+fn add_notes(plan: &mut Plan, near_misses: &[(SourceRef, String)], observed: &Observed, policy: &Policy) {
     plan.notes.extend(
         near_misses
             .iter()
-            .filter(|(ingress, _)| policy.selection.selects_namespace(&ingress.namespace))
-            .map(|(ingress, value)| near_miss_note(ingress, value, policy)),
+            .filter(|(source, _)| policy.selection.selects_namespace(&source.namespace))
+            .map(|(source, value)| near_miss_note(source, value, policy)),
     );
     plan.notes
         .extend(kube_lego::notes(&observed.ingresses, &policy.selection));
@@ -198,17 +198,25 @@ fn add_notes(plan: &mut Plan, near_misses: &[(IngressRef, String)], observed: &O
                 .into(),
         );
     }
+    if let Some(why) = observed
+        .gateways_unseen
+        .as_ref()
+        .filter(|_| policy.selection.names_a_gateway())
+    {
+        plan.notes.push(format!("Gateways are not known: {why}"));
+    }
     if policy.directory.is_none() {
         plan.notes
             .push("without a directory, what depends on the CA was not checked".into());
     }
 }
 
-fn near_miss_note(ingress: &IngressRef, value: &str, policy: &Policy) -> String {
+fn near_miss_note(source: &SourceRef, value: &str, policy: &Policy) -> String {
     // Anybody's text of any length: no line breaks, no terminal escapes, and no more of it than a person needs.
     let value: String = value.chars().take(40).flat_map(char::escape_debug).collect();
     format!(
-        "ingress `{ingress}` is left alone: its annotation `{}` is `{value}`; only `true` opts in",
+        "{} `{source}` is left alone: its annotation `{}` is `{value}`; only `true` opts in",
+        source.kind.word(),
         policy.annotation
     )
 }
@@ -274,39 +282,6 @@ impl Decision {
     /// What is known of the certificate that is there.
     pub fn facts(&self) -> Option<&CertificateFacts> {
         self.secret.as_ref()?.facts()
-    }
-}
-
-/// Where no Ingress in sight serves a host, the exact host is right, unless one that is out of sight does.
-fn add_routes(decision: &mut Decision, serving: &Serving<'_>, classes: &[IngressClass], namespaces_unseen: bool) {
-    let mut unserved: BTreeSet<&DnsName> = BTreeSet::new();
-    for contribution in &decision.certificate.contributions {
-        for host in &contribution.hosts {
-            let rule = serving.rule(&contribution.ingress.class, host).unwrap_or_else(|| {
-                unserved.insert(host);
-                RuleHost::Named(host.clone())
-            });
-            let row = controller(&contribution.ingress.class, classes);
-            if let Some(name) = row.tls_by_rule.filter(|_| rule.name() != Some(host)) {
-                decision.notes.push(format!(
-                    "{name} serves a certificate only for hosts that a rule names, and {rule} serve `{host}`: add a rule for `{host}` to ingress `{}`",
-                    contribution.ingress.name
-                ));
-            }
-            decision.routes.push(Route {
-                class: contribution.ingress.class.clone(),
-                host: host.clone(),
-                rule,
-                secret: decision.certificate.secret.clone(),
-            });
-        }
-    }
-    if namespaces_unseen && !unserved.is_empty() {
-        let hosts: Vec<_> = unserved.iter().map(|host| format!("`{host}`")).collect();
-        decision.notes.push(format!(
-            "visitors of {} may get 404 during the challenge: an Ingress in another namespace, which this run cannot see, may serve the host by a wildcard rule or a default backend",
-            hosts.join(", ")
-        ));
     }
 }
 
@@ -424,11 +399,23 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
         let mut named = ingress.tls.iter().filter_map(|tls| tls.secret_name.as_ref());
         ingress.name.namespace == secret.namespace && named.any(|name| *name == secret.name)
     };
+    // The same for Gateways that this run may not list, or that no longer opt in.
+    let listened = |secret: &SecretRef| {
+        let listeners = observed
+            .gateways
+            .iter()
+            .filter(|it| it.name.namespace == secret.namespace)
+            .flat_map(|it| &it.listeners);
+        observed.gateways_unseen.is_some()
+            || listeners
+                .flat_map(|it| &it.certificates)
+                .any(|it| it.name == secret.name)
+    };
     let unwanted = |attempts: &&Attempts| {
         let secret = attempts.secret();
         let gone = match wanted.binary_search_by(|certificate| certificate.secret.cmp(&secret)) {
             Ok(at) => !attempts.are_for(&wanted[at].hosts),
-            Err(_) => !observed.ingresses.iter().any(|ingress| names(ingress, &secret)),
+            Err(_) => !observed.ingresses.iter().any(|ingress| names(ingress, &secret)) && !listened(&secret),
         };
         attempts.are_over(observed.now) || gone && !observed.namespaces_unseen
     };
@@ -465,11 +452,21 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> ThinVec<String> {
             pending.order
         ));
     }
-    for (ingress, _) in &subject.certificate.bystanders {
+    for (source, _) in &subject.certificate.bystanders {
+        let place = source.place();
+        let kind = place.kind.word();
         notes.push(format!(
-            "ingress `{}` names this Secret too, without the annotation",
-            ingress.name
+            "{kind} `{place}` names this Secret too, without the annotation"
         ));
+    }
+    for gateway in subject
+        .certificate
+        .contributions
+        .iter()
+        .filter_map(|it| it.source.gateway())
+    {
+        let trouble = gateway.trouble.iter();
+        notes.extend(trouble.map(|trouble| format!("{} `{}` {trouble}", gateway.name.kind.word(), gateway.name)));
     }
     if let Some(facts) = subject.facts() {
         let now = subject.observed.now;

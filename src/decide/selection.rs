@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::desired::{Certificate, Rejected};
+use super::name::{SourceKind, SourceRef};
 use super::observed::{IngressClass, Pairs};
 use super::route::class_name;
 
@@ -15,7 +16,7 @@ pub struct Selection {
     pub namespaces: BTreeSet<String>,
     /// `-l`.
     pub labels: LabelSelector,
-    /// Names of Secrets or Ingresses.
+    /// Names of Secrets, or of Ingresses, Gateways and ListenerSets.
     pub names: BTreeSet<ObjectName>,
     /// Ingress classes.
     pub classes: BTreeSet<String>,
@@ -31,9 +32,16 @@ impl Selection {
             && all_or(&self.classes, |class| {
                 contributions
                     .iter()
-                    .any(|by| class_name(&by.ingress.class, classes) == Some(class))
+                    .any(|by| class_name(&by.source.class(), classes) == Some(class))
             })
-            && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(&by.ingress.labels)))
+            && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(by.source.labels())))
+    }
+
+    /// Whether a Gateway or a ListenerSet is meant by name.
+    pub fn names_a_gateway(&self) -> bool {
+        let is_gateway =
+            |name: &ObjectName| matches!(name.kind, Some(Kind::Source(kind)) if kind != SourceKind::Ingress);
+        self.names.iter().any(is_gateway)
     }
 
     /// Whether a namespace is meant.
@@ -43,8 +51,8 @@ impl Selection {
 
     /// Whether a rejected Ingress is meant.
     pub fn selects_rejected(&self, rejected: &Rejected, classes: &[IngressClass]) -> bool {
-        all_or(&self.namespaces, |namespace| rejected.ingress.namespace == *namespace)
-            && all_or(&self.names, |name| name.is_of_ingress(&rejected.ingress.name))
+        all_or(&self.namespaces, |namespace| rejected.source.namespace == *namespace)
+            && all_or(&self.names, |name| name.is_of_source(&rejected.source))
             && all_or(&self.classes, |class| {
                 class_name(&rejected.class, classes) == Some(class)
             })
@@ -63,13 +71,13 @@ impl Selection {
             wanted.any(|certificate| here(&certificate.secret.namespace) && name.is_of(certificate))
                 || rejected
                     .iter()
-                    .any(|rejected| here(&rejected.ingress.namespace) && name.is_of_ingress(&rejected.ingress.name))
+                    .any(|rejected| here(&rejected.source.namespace) && name.is_of_source(&rejected.source))
         };
         self.names.iter().filter(|name| !known(name)).collect()
     }
 }
 
-/// The name of a Secret or an Ingress, perhaps with its kind, as kubectl takes it: `NAME`, `secret/NAME`, `ingress/NAME`.
+/// The name of a Secret or of what wants one, perhaps with its kind, as kubectl takes it: `NAME`, `secret/NAME`, `ingress/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName {
     kind: Option<Kind>,
@@ -79,21 +87,26 @@ pub struct ObjectName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Secret,
-    Ingress,
+    Source(SourceKind),
 }
 
 impl ObjectName {
     fn is_of(&self, certificate: &Certificate) -> bool {
-        let secret = self.kind != Some(Kind::Ingress) && certificate.secret.name == self.name;
+        let secret = matches!(self.kind, None | Some(Kind::Secret)) && certificate.secret.name == self.name;
         secret
             || certificate
                 .contributions
                 .iter()
-                .any(|by| self.is_of_ingress(&by.ingress.name.name))
+                .any(|by| self.is_of_source(&by.source.place()))
     }
 
-    fn is_of_ingress(&self, name: &str) -> bool {
-        self.kind != Some(Kind::Secret) && self.name == name
+    fn is_of_source(&self, source: &SourceRef) -> bool {
+        let kind_fits = match self.kind {
+            None => true,
+            Some(Kind::Source(kind)) => kind == source.kind,
+            Some(Kind::Secret) => false,
+        };
+        kind_fits && source.name == self.name
     }
 }
 
@@ -108,15 +121,17 @@ impl FromStr for ObjectName {
                 let kind = match kind {
                     "secret" | "secrets" => Kind::Secret,
                     "ingress" | "ingresses" | "ing" | "ingress.networking.k8s.io" | "ingresses.networking.k8s.io" => {
-                        Kind::Ingress
+                        Kind::Source(SourceKind::Ingress)
                     }
-                    other => return Err(format!("`{other}` is neither `secret` nor `ingress`")),
+                    other => Kind::Source(of_gateway(other).ok_or_else(|| {
+                        format!("`{other}` is none of `secret`, `ingress`, `gateway` and `listenerset`")
+                    })?),
                 };
                 (Some(kind), name)
             }
         };
         match name.is_empty() || name.contains('/') {
-            true => Err("a name is `NAME`, `secret/NAME` or `ingress/NAME`".into()),
+            true => Err("a name is `NAME`, `secret/NAME`, `ingress/NAME`, `gateway/NAME` or `listenerset/NAME`".into()),
             false => Ok(Self {
                 kind,
                 name: name.to_owned(),
@@ -130,9 +145,23 @@ impl fmt::Display for ObjectName {
         f.write_str(match self.kind {
             None => "",
             Some(Kind::Secret) => "secret/",
-            Some(Kind::Ingress) => "ingress/",
+            Some(Kind::Source(kind)) => kind.word(),
         })?;
+        if matches!(self.kind, Some(Kind::Source(_))) {
+            f.write_str("/")?;
+        }
         f.write_str(&self.name)
+    }
+}
+
+fn of_gateway(kind: &str) -> Option<SourceKind> {
+    match kind.strip_suffix(".gateway.networking.k8s.io").unwrap_or(kind) {
+        "gateway" | "gateways" | "gtw" => Some(SourceKind::Gateway),
+        "listenerset" | "listenersets" | "lset" => Some(SourceKind::ListenerSet),
+        "xlistenerset" | "xlistenersets" | "xlistenersets.gateway.networking.x-k8s.io" => {
+            Some(SourceKind::XListenerSet)
+        }
+        _ => None,
     }
 }
 
@@ -282,7 +311,7 @@ mod tests {
                 ingress("web", "shop").tls("shop-tls", &["a.example"]).into(),
                 ingress("web", "shop-tls").tls("other", &["b.example"]).into(),
             ];
-            let certificates = desired(&ingresses, TLS_ACME).certificates;
+            let certificates = desired(&ingresses, &[], TLS_ACME).certificates;
             let names = BTreeSet::from([name.parse().expect("a name")]);
             let selection = Selection {
                 names,
@@ -303,7 +332,7 @@ mod tests {
             assert_eq!(plan(name), expected, "{name}");
         }
         for (text, words) in [
-            ("pod/shop", "`pod` is neither `secret` nor `ingress`"),
+            ("pod/shop", "`pod` is none of `secret`, `ingress`"),
             ("secret/", "a name is `NAME`"),
             ("secret/a/b", "a name is `NAME`"),
             ("", "a name is `NAME`"),
@@ -323,7 +352,7 @@ mod tests {
         let classes = [class("contour", true), class("other", false)];
         let selects = |selected: &str, of: ClassName, classes: &[IngressClass]| {
             let ingresses = [ingress("web", "a").tls("a-tls", &["a.example"]).class(of).into()];
-            let certificate = &desired(&ingresses, TLS_ACME).certificates[0];
+            let certificate = &desired(&ingresses, &[], TLS_ACME).certificates[0];
             let classes_selected = BTreeSet::from([selected.to_owned()]);
             let selection = Selection {
                 classes: classes_selected,

@@ -12,7 +12,7 @@ use crate::adapters::cluster::{Cluster, ClusterError, Scope};
 use crate::adapters::manifests::Manifests;
 use crate::decide::inspection::CertificateId;
 use crate::decide::name::SecretRef;
-use crate::decide::observed::{Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
+use crate::decide::observed::{Gateway, Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
 use crate::decide::policy::Policy;
 use crate::observe::site::Site;
@@ -57,6 +57,7 @@ pub async fn of_cluster(site: &Site, policy: &Policy) -> anyhow::Result<Observed
             "only the named namespaces could be read: whether an older Ingress elsewhere has a host is not known";
         observed.notes.push(note.into());
     }
+    add_gateways(cluster, policy, &mut observed).await?;
     observed.classes = classes.map_or_else(|error| Read::Unknown(error.unread()), Read::Found);
     if let Read::Unknown(why) = &observed.classes {
         observed
@@ -108,6 +109,21 @@ async fn ingresses(cluster: &Cluster, policy: &Policy) -> Result<(Vec<Arc<Ingres
     }
 }
 
+/// Gateways and ListenerSets; and HTTPRoutes, where one of these may want a certificate.
+async fn add_gateways(cluster: &Cluster, policy: &Policy, observed: &mut Observed) -> Result<(), ClusterError> {
+    let scope = match observed.namespaces_unseen {
+        true => Scope::Namespaces(policy.selection.namespaces.clone()),
+        false => Scope::AllNamespaces,
+    };
+    let found = cluster.list_gateways(&scope).await?;
+    (observed.gateways, observed.gateways_unseen) = (found.gateways, found.unseen);
+    let annotated = |gateway: &Arc<Gateway>| gateway.annotations.contains_key(policy.annotation.as_str());
+    if observed.gateways.iter().any(annotated) {
+        observed.http_routes = cluster.list_http_routes(&scope).await?;
+    }
+    Ok(())
+}
+
 /// An error means that the lifetime decides, and is no more than a debug line.
 async fn suggestion(authority: &Authority, id: &CertificateId) -> Option<RenewalWindow> {
     let window = authority.renewal_window(id).await;
@@ -124,6 +140,8 @@ pub fn of_manifests(manifests: Manifests) -> Observed {
         .into_iter()
         .map(|ingress| Arc::new(ingress.into()))
         .collect();
+    observed.gateways = manifests.gateways.into_iter().map(Arc::new).collect();
+    observed.http_routes = manifests.http_routes;
     observed.retired = manifests.retired;
     observed.classes = Read::Found(manifests.classes.into_iter().map(IngressClass::from).collect());
     observed.notes = manifests.warnings;

@@ -7,7 +7,7 @@ use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use crate::decide::desired::Certificate;
-use crate::decide::name::{DnsName, IngressRef, MANAGED_BY, RunId};
+use crate::decide::name::{DnsName, MANAGED_BY, RunId, SourceRef};
 use crate::decide::outcome::{Outcome, Outcomes};
 use crate::decide::plan::{Decision, Plan};
 
@@ -21,13 +21,13 @@ const CONTROLLER: &str = "kube-lego-once.dev/kube-lego-once";
 /// `action`: what was done or not done.
 const ACTION: &str = "Issue";
 
-/// An Event on an Ingress.
+/// An Event on an object that wants a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The Event's own name; it is in the Ingress's namespace.
     pub name: String,
-    /// The Ingress.
-    pub ingress: IngressRef,
+    /// The object.
+    pub source: SourceRef,
     /// Its UID, by which `kubectl describe` finds the Event.
     pub uid: String,
     /// What happened.
@@ -55,16 +55,16 @@ impl Event {
         let (label, us) = MANAGED_BY;
         events::Event {
             metadata: ObjectMeta {
-                namespace: Some(self.ingress.namespace.to_string()),
+                namespace: Some(self.source.namespace.to_string()),
                 name: Some(self.name.clone()),
                 labels: Some([(label.to_owned(), us.to_owned())].into()),
                 ..ObjectMeta::default()
             },
             regarding: Some(ObjectReference {
-                api_version: Some("networking.k8s.io/v1".into()),
-                kind: Some("Ingress".into()),
-                namespace: Some(self.ingress.namespace.to_string()),
-                name: Some(self.ingress.name.to_string()),
+                api_version: Some(format!("{}/{}", self.source.kind.group(), self.source.kind.version())),
+                kind: Some(self.source.kind.kind().into()),
+                namespace: Some(self.source.namespace.to_string()),
+                name: Some(self.source.name.to_string()),
                 uid: Some(self.uid.clone()),
                 ..ObjectReference::default()
             }),
@@ -162,11 +162,11 @@ fn on_each_ingress<'a>(
     let key = format!("{key} {}", secret.name);
     certificate.contributions.iter().map(move |contribution| Event {
         name: name(
-            &contribution.ingress.name.name,
-            &format!("{} {key}", contribution.ingress.uid),
+            &contribution.source.place().name,
+            &format!("{} {key}", contribution.source.uid()),
         ),
-        ingress: contribution.ingress.name.clone(),
-        uid: contribution.ingress.uid.to_string(),
+        source: contribution.source.place(),
+        uid: contribution.source.uid().to_string(),
         kind,
         note: note.clone(),
     })
@@ -243,7 +243,7 @@ mod tests {
         let events = of(ingresses.clone(), Some(issued), "r1");
         let told: Vec<_> = events
             .iter()
-            .map(|event| (event.ingress.to_string(), event.uid.as_str()))
+            .map(|event| (event.source.to_string(), event.uid.as_str()))
             .collect();
         assert_eq!(told, [("web/a".to_owned(), "1"), ("web/b".to_owned(), "2")]);
         assert!(!events[0].kind.is_warning());

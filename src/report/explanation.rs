@@ -23,7 +23,12 @@ pub fn explanation(observed: &Observed, policy: &Policy, plan: &Plan, style: &St
         .collect();
     parts.extend(plan.rejected.iter().map(|rejected| {
         let action = style.paint(Color::Red, "rejected");
-        let mut text = format!("ingress {}: {action}, {}\n", rejected.ingress, rejected.reason.word());
+        let mut text = format!(
+            "{} {}: {action}, {}\n",
+            rejected.source.kind.word(),
+            rejected.source,
+            rejected.reason.word()
+        );
         text.push_str(&style.wrapped("  ", &plain(&format!("it {}", rejected.reason.message())), 2));
         text
     }));
@@ -52,8 +57,10 @@ fn of_decision(verdict: Verdict, decision: &Decision, checks: &[Explained], styl
             hosts.join(", ")
         };
         let line = format!(
-            "ingress {} (class {}): {hosts}",
-            contribution.ingress.name, contribution.ingress.class
+            "{} {} (class {}): {hosts}",
+            contribution.source.place().kind.word(),
+            contribution.source.place(),
+            contribution.source.class()
         );
         text.push_str(&style.wrapped("  ", &plain(&line), 4));
     }
@@ -125,19 +132,19 @@ mod tests {
         let text = explained(ingresses, "a-tls");
         let expected = "\
 secret web/a-tls: refuse, HostClaimed
-  host `a.example` belongs to namespace `shop` by its older Ingress `old`:
-  remove the host from that Ingress or from this certificate's, or allow both
-  with `--allow-shared-hosts=a.example`
+  host `a.example` belongs to namespace `shop`, where the older Ingress `old`
+  has it: remove the host there or here, or let both namespaces have it with
+  `--allow-shared-hosts=a.example`
   ingress web/a (class contour): a.example
 
   refused if
     InvalidHost            no   all hosts are names that the CA can sign
     WildcardHost           no   no host is a wildcard
     TooManyHosts           no   1 of at most 100 hosts
-  > HostClaimed            yes  host `a.example` belongs to namespace `shop` by
-                                its older Ingress `old`: remove the host from
-                                that Ingress or from this certificate's, or
-                                allow both with `--allow-shared-hosts=a.example`
+  > HostClaimed            yes  host `a.example` belongs to namespace `shop`,
+                                where the older Ingress `old` has it: remove the
+                                host there or here, or let both namespaces have
+                                it with `--allow-shared-hosts=a.example`
 ";
         assert!(text.starts_with(expected), "{text}");
         assert!(

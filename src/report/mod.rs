@@ -7,6 +7,7 @@ pub mod explanation;
 mod table;
 pub mod text;
 
+use compact_str::CompactString;
 use std::io::Write;
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::decide::checks::Reason;
 use crate::decide::desired::Rejected;
 use crate::decide::inspection::CertificateFacts;
-use crate::decide::name::DnsName;
+use crate::decide::name::{DnsName, SourceRef};
 use crate::decide::observed::Leftover;
 use crate::decide::outcome::{Failure, Outcome, Outcomes};
 use crate::decide::plan::{Decision, Plan, Verdict};
@@ -93,7 +94,7 @@ struct CertificateRow<'a> {
     namespace: &'a str,
     secret: &'a str,
     hosts: Vec<&'a str>,
-    ingresses: Vec<&'a str>,
+    ingresses: Vec<CompactString>,
     action: &'static str,
     reason: &'static str,
     message: &'a str,
@@ -123,7 +124,9 @@ struct OutcomeRow<'a> {
 #[derive(Clone, Debug, Serialize)]
 struct RejectedRow<'a> {
     namespace: &'a str,
-    ingress: &'a str,
+    ingress: CompactString,
+    #[serde(skip)]
+    source: &'a SourceRef,
     reason: &'static str,
     message: String,
 }
@@ -300,7 +303,7 @@ impl<'a> CertificateRow<'a> {
             ingresses: certificate
                 .contributions
                 .iter()
-                .map(|contribution| contribution.ingress.name.name.as_str())
+                .map(|contribution| contribution.source.place().titled())
                 .collect(),
             action: verdict.word(),
             reason: decision.reason.word(),
@@ -372,11 +375,19 @@ impl<'a> From<&'a Outcome> for OutcomeRow<'a> {
     }
 }
 
+impl RejectedRow<'_> {
+    /// Kind and place, as a sentence names it.
+    fn place(&self) -> String {
+        format!("{} {}", self.source.kind.word(), self.source)
+    }
+}
+
 impl<'a> From<&'a Rejected> for RejectedRow<'a> {
     fn from(rejected: &'a Rejected) -> Self {
         Self {
-            namespace: &rejected.ingress.namespace,
-            ingress: &rejected.ingress.name,
+            namespace: &rejected.source.namespace,
+            ingress: rejected.source.titled(),
+            source: &rejected.source,
             reason: rejected.reason.word(),
             message: rejected.reason.message(),
         }

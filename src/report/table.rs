@@ -97,7 +97,7 @@ impl Report {
             )?;
         }
         for row in self.rejected() {
-            let place = format!("ingress {}/{}", row.namespace, row.ingress);
+            let place = row.place();
             let rest = format!("{place} {}: {}", row.reason, row.message);
             write_sentence(out, style, "rejected", &rest)?;
         }

@@ -93,6 +93,7 @@ PRODUCTS = (
         "traefik",
         "github.com/traefik/traefik/v3",
         {"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+        {"gateway-crds": ("sigs.k8s.io/gateway-api", "config/crd/standard")},
         copies={"lego": ("github.com/go-acme/lego/v5", "providers/dns")},
         for_controllers=True,
     ),
@@ -269,11 +270,14 @@ def _source(product):
 
 
 def _copy_from_module(product, name, source):
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", product.module]
+    """`source` is a path in the product's module, or a module that it needs and a path in that."""
+    of, source = source if isinstance(source, tuple) else (product.module, source)
+    command = ["go", "mod", "download", "-json", of]
     directory = TOOLS / product.name
-    module = subprocess.run(
+    # Of a module that the program takes only a part of, `go list` may not know the folder.
+    module = json.loads(subprocess.run(
         command, cwd=directory, env=_go_environment(product), stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.strip()
+    ).stdout)["Dir"]
     with _replacing(product.directory / name) as unfinished:
         if (Path(module) / source).is_dir():
             shutil.copytree(Path(module) / source, unfinished, copy_function=shutil.copyfile)

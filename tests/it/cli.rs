@@ -114,7 +114,8 @@ fn what_the_environment_gives_is_not_said_to_be_missing() {
 fn a_name_that_is_of_another_kind_is_refused() {
     let ran = run(&["run", "pod/shop", "-n", "web"]).exits(2);
     assert!(
-        ran.stderr.contains("`pod` is neither `secret` nor `ingress`"),
+        ran.stderr
+            .contains("`pod` is none of `secret`, `ingress`, `gateway` and `listenerset`"),
         "{}",
         ran.stderr
     );

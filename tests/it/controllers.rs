@@ -237,7 +237,7 @@ fn run(controller: &Controller, case: &Case) -> Cell {
 }
 
 /// Whether the host is served over HTTPS with a certificate by the scene's CA.
-fn is_served(scene: &Scene, host: &str) -> bool {
+pub fn is_served(scene: &Scene, host: &str) -> bool {
     let port = scene.controller.https_port;
     let address = cluster()["address"].as_str().expect("an address");
     let root = scene.pebble.root();
@@ -271,7 +271,7 @@ fn challenge_lived(scene: &Scene) -> Option<f64> {
 
 /// What the site says, once it says the same for a second: a controller takes a moment. Envoy has its port closed until it serves
 /// something.
-fn usual_answer(controller: &Controller, host: &str, may_be_closed: bool) -> Option<String> {
+pub fn usual_answer(controller: &Controller, host: &str, may_be_closed: bool) -> Option<String> {
     let deadline = Instant::now() + Duration::from_secs(30);
     let (mut last, mut same) = (String::new(), 0);
     while Instant::now() < deadline {
@@ -294,7 +294,7 @@ fn told(answer: &str) -> String {
     format!("{} {body}", head.lines().next().unwrap_or_default())
 }
 
-fn ask_until(over: &AtomicBool, controller: &Controller, host: &str, usual: &str) -> (usize, Vec<String>) {
+pub fn ask_until(over: &AtomicBool, controller: &Controller, host: &str, usual: &str) -> (usize, Vec<String>) {
     let (mut count, mut wrong) = (0, Vec::new());
     while !over.load(Ordering::Relaxed) {
         let said = told(&answer(controller.http_port, host));

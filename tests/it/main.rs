@@ -13,6 +13,7 @@ mod end_to_end;
 mod faults;
 mod five;
 mod fuzz;
+mod gateways;
 mod hostile_ca;
 mod kills;
 mod laptop;

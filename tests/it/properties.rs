@@ -58,8 +58,8 @@ proptest! {
         let plan = plan(&observed, &policy);
         let classes = observed.classes.found().expect("classes");
         for route in plan.issue.iter().flat_map(|decision| &decision.routes) {
-            let deeper = controller(&route.class, classes).hosts.deeper;
-            let before = rules_of(&route.class, &observed);
+            let deeper = controller(route.via.class().expect("a class"), classes).hosts.deeper;
+            let before = rules_of(route.via.class().expect("a class"), &observed);
             let mut after = before.clone();
             after.insert(route.rule.name().map(DnsName::as_str).unwrap_or_default());
             for host in HOSTS.iter().chain(&["z.example", "z.b.example", "z.c.b.example", "z.d.example"]) {
@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn each_wanted_certificate_has_exactly_one_verdict(observed in observed(), policy in policy()) {
-        let wanted = desired(&observed.ingresses, &policy.annotation).certificates;
+        let wanted = desired(&observed.ingresses, &observed.gateways, &policy.annotation).certificates;
         let plan = plan(&observed, &policy);
         let decided: Vec<_> = plan.decisions().into_iter().map(|(_, decision)| decision.certificate.clone()).collect();
         prop_assert_eq!(decided, wanted);

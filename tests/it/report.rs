@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use kube_lego_once::decide::checks::Reason;
 use kube_lego_once::decide::desired::Rejection;
-use kube_lego_once::decide::name::{IngressRef, SecretRef};
-use kube_lego_once::decide::observed::{Ingress, Leftover, LeftoverKind, Observed, Read, RetiredIngress, Secret};
+use kube_lego_once::decide::name::{IngressRef, SecretRef, SourceKind};
+use kube_lego_once::decide::observed::{
+    Gateway, GatewayObject, Ingress, Leftover, LeftoverKind, Observed, Read, RetiredIngress, Secret,
+};
 use kube_lego_once::decide::outcome::{Failure, Outcome, Outcomes};
 use kube_lego_once::decide::plan::{Plan, plan};
 use kube_lego_once::decide::policy::Policy;
@@ -73,6 +75,10 @@ fn observed() -> Observed {
     ]
     .map(Arc::new)
     .into();
+    observed.gateways = vec![
+        Arc::new(every_rejected_listener()),
+        Arc::new(gateway("none", json!([]))),
+    ];
     observed.retired = vec![RetiredIngress {
         name: IngressRef::new("old", "old"),
         version: "extensions/v1beta1".into(),
@@ -94,6 +100,38 @@ fn observed() -> Observed {
         run: "dead".into(),
     }];
     observed
+}
+
+fn gateway(name: &str, listeners: Value) -> Gateway {
+    let object = json!({
+        "metadata": {"namespace": "shop", "name": name, "annotations": {"kubernetes.io/tls-acme": "true"}},
+        "spec": {"gatewayClassName": "x", "listeners": listeners},
+    });
+    let object: GatewayObject = serde_json::from_value(object).expect("a Gateway");
+    object.into_gateway(SourceKind::Gateway)
+}
+
+fn every_rejected_listener() -> Gateway {
+    let https = |name: &str, hostname: &str, tls: Value| json!({"name": name, "port": 443, "protocol": "HTTPS", "hostname": hostname, "tls": tls});
+    let refs = |reference: Value| json!({"certificateRefs": [reference]});
+    gateway(
+        "rejected",
+        json!([
+            https("any", "", refs(json!({"name": "a"}))),
+            https("through", "a.example.com", json!({"mode": "Passthrough"})),
+            https("bare", "a.example.com", json!({})),
+            https(
+                "elsewhere",
+                "a.example.com",
+                refs(json!({"name": "a", "namespace": "other"}))
+            ),
+            https(
+                "kind",
+                "a.example.com",
+                refs(json!({"name": "a", "group": "x.example", "kind": "Vault"}))
+            ),
+        ]),
+    )
 }
 
 fn planned() -> Plan {
@@ -180,7 +218,13 @@ fn known(rejection: &Rejection) -> String {
         Rejection::RetiredVersion { .. }
         | Rejection::NoTls
         | Rejection::NoSecretName { .. }
-        | Rejection::NoHosts { .. } => rejection.word().to_owned(),
+        | Rejection::NoHosts { .. }
+        | Rejection::NoHttpsListener
+        | Rejection::NoHostname { .. }
+        | Rejection::Passthrough { .. }
+        | Rejection::NoCertificateRef { .. }
+        | Rejection::CrossNamespaceReference { .. }
+        | Rejection::UnsupportedReference { .. } => rejection.word().to_owned(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::decide::inspection::{Inspection, Marker};
 use crate::decide::ledger::{Entry, EntryKey, EntryKind, Ledger, Pending, PrivateKeyPem};
 use crate::decide::name::{ClassName, RunId, SecretRef};
 use crate::decide::observed::{LeftoverKind, Read, Secret};
-use crate::decide::route::{Backend, Home, Route, RuleHost};
+use crate::decide::route::{Backend, Home, Route, RuleHost, Via};
 
 use super::*;
 
@@ -297,7 +297,7 @@ async fn a_batch_is_presented_but_for_what_a_policy_refuses_and_withdrawn() {
     };
     let routes = (0..8)
         .map(|n| Route {
-            class: ClassName::Spec("contour".into()),
+            via: Via::Class(ClassName::Spec("contour".into())),
             host: format!("h{n}.example").parse().expect("a name"),
             rule: RuleHost::Named(format!("h{n}.example").parse().expect("a name")),
             secret: SecretRef::new("web", format!("s{n}")),

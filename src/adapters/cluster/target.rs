@@ -51,6 +51,19 @@ impl Target {
         }
     }
 
+    /// Of a kind that has no type here.
+    pub(super) fn at(group: &str, version: &str, plural: &str, kind: &str, namespace: Option<&str>) -> Self {
+        let within = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
+        Self {
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+            group: group.to_owned(),
+            path: format!("/apis/{group}/{version}{within}/{plural}"),
+            namespace: namespace.map(str::to_owned),
+            name: None,
+        }
+    }
+
     /// The same collection's object of this name.
     pub(super) fn named(&self, name: &str) -> Self {
         Self {

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 use serde_json::Value;
 
-use crate::decide::observed::RetiredIngress;
+use crate::decide::observed::{Gateway, HttpRoute, RetiredIngress};
 use object::{Identity, Object, Problem};
 
 /// The objects of some manifests that a plan is made from; every other kind was ignored.
@@ -22,6 +22,10 @@ use object::{Identity, Object, Problem};
 pub struct Manifests {
     /// `networking.k8s.io/v1`.
     pub ingresses: Vec<networking::Ingress>,
+    /// Gateways and ListenerSets.
+    pub gateways: Vec<Gateway>,
+    /// `gateway.networking.k8s.io/v1`.
+    pub http_routes: Vec<HttpRoute>,
     /// Of versions that no cluster serves any more.
     pub retired: Vec<RetiredIngress>,
     /// `v1`.
@@ -200,6 +204,8 @@ impl From<Found> for Manifests {
         for (object, _) in found.objects.into_values() {
             match object {
                 Object::Ingress(ingress) => manifests.ingresses.push(*ingress),
+                Object::Gateway(gateway) => manifests.gateways.push(*gateway),
+                Object::HttpRoute(route) => manifests.http_routes.push(*route),
                 Object::Retired(ingress) => manifests.retired.push(*ingress),
                 Object::Secret(secret) => manifests.secrets.push(*secret),
                 Object::Class(class) => manifests.classes.push(*class),

@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
 use super::ManifestError;
-use crate::decide::observed::{Ingress, RetiredIngress};
+use crate::decide::name::SourceKind;
+use crate::decide::observed::{Gateway, GatewayObject, HttpRoute, HttpRouteObject, Ingress, RetiredIngress};
 
 /// As lenient as the API server, which is Go: bits that no byte needs do not matter.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -25,6 +26,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// An object that a plan is made from.
 pub(super) enum Object {
     Ingress(Box<networking::Ingress>),
+    Gateway(Box<Gateway>),
+    HttpRoute(Box<HttpRoute>),
     Retired(Box<RetiredIngress>),
     Secret(Box<core::Secret>),
     Class(Box<networking::IngressClass>),
@@ -162,6 +165,10 @@ pub(super) fn items(mut list: Value) -> Result<Vec<Value>, Problem> {
 pub(super) fn parse(type_: &Type, mut value: Value) -> Result<Option<(Identity, Object)>, Problem> {
     let (kind, namespaced) = match (type_.version.as_str(), type_.kind.as_str()) {
         ("networking.k8s.io/v1" | "networking.k8s.io/v1beta1" | "extensions/v1beta1", "Ingress") => ("Ingress", true),
+        ("gateway.networking.k8s.io/v1", "Gateway") => (SourceKind::Gateway.kind(), true),
+        ("gateway.networking.k8s.io/v1", "ListenerSet") => (SourceKind::ListenerSet.kind(), true),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XListenerSet") => (SourceKind::XListenerSet.kind(), true),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute") => ("HTTPRoute", true),
         ("v1", "Secret") => ("Secret", true),
         ("networking.k8s.io/v1", "IngressClass") => ("IngressClass", false),
         ("v1", "Namespace") => ("Namespace", false),
@@ -173,6 +180,10 @@ pub(super) fn parse(type_: &Type, mut value: Value) -> Result<Option<(Identity, 
     let identity = identity(kind, namespaced, &value)?;
     let object = match (kind, type_.version.as_str()) {
         ("Ingress", "networking.k8s.io/v1") => read(value).map(|ingress| Object::Ingress(Box::new(ingress))),
+        ("Gateway", _) => gateway(SourceKind::Gateway, value),
+        ("ListenerSet", _) => gateway(SourceKind::ListenerSet, value),
+        ("XListenerSet", _) => gateway(SourceKind::XListenerSet, value),
+        ("HTTPRoute", _) => read(value).map(|route: HttpRouteObject| Object::HttpRoute(Box::new(route.into()))),
         ("Ingress", version) => retired(version, &mut value).map(|ingress| Object::Retired(Box::new(ingress))),
         ("Secret", _) => secret(value).map(|secret| Object::Secret(Box::new(secret))),
         ("IngressClass", _) => read(value).map(|class| Object::Class(Box::new(class))),
@@ -182,6 +193,10 @@ pub(super) fn parse(type_: &Type, mut value: Value) -> Result<Option<(Identity, 
         Ok(object) => Ok(Some((identity, object))),
         Err(problem) => Err(problem.of(identity.to_string())),
     }
+}
+
+fn gateway(kind: SourceKind, value: Value) -> Result<Object, Problem> {
+    read(value).map(|object: GatewayObject| Object::Gateway(Box::new(object.into_gateway(kind))))
 }
 
 fn identity(kind: &'static str, namespaced: bool, value: &Value) -> Result<Identity, Problem> {

@@ -31,6 +31,8 @@ reasons! {
     UnsupportedController,
     /// Another Ingress has the challenge's very path, and the controller may prefer it.
     ChallengePathTaken,
+    /// The Gateway has no listener where the CA could ask.
+    NoHttpListener,
     /// The API server would not take the name.
     InvalidSecretName,
     /// A read failed.

@@ -10,7 +10,7 @@ use crate::decide::inspection::Inspection;
 use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef};
 use crate::decide::observed::{CERT_MANAGER, CHALLENGE_PREFIX, Ingress, Leftover, Read};
 use crate::decide::policy::TLS_ACME;
-use crate::decide::route::{class_name, controller};
+use crate::decide::route::{class_name, controller, http_listener};
 
 /// The most names that a certificate can have with the CAs that sign many (Let's Encrypt's classic profile).
 pub const MOST_HOSTS: usize = 100;
@@ -37,6 +37,7 @@ pub(in crate::decide) const REFUSALS: &[Check] = &[
     always(Reason::HostClaimed, host_claimed),
     when_due(Reason::UnsupportedController, unsupported_controller),
     when_due(Reason::ChallengePathTaken, challenge_path_taken),
+    when_due(Reason::NoHttpListener, no_http_listener),
     always(Reason::InvalidSecretName, invalid_secret_name),
     always(Reason::Unknown, unknown),
     always(Reason::Terminating, terminating),
@@ -110,8 +111,10 @@ fn host_claimed(subject: &Subject<'_>) -> Answer {
         .find(|(host, _)| !subject.policy.shared_hosts.contain(host.as_str()))
     {
         Some((host, owner)) => Answer::Yes(format!(
-            "host `{host}` belongs to namespace `{}` by its older Ingress `{}`: remove the host from that Ingress or from this certificate's, or allow both with `--allow-shared-hosts={host}`",
-            owner.namespace, owner.name
+            "host `{host}` belongs to namespace `{}`, where the older {} `{}` has it: remove the host there or here, or let both namespaces have it with `--allow-shared-hosts={host}`",
+            owner.namespace,
+            owner.kind.kind(),
+            owner.name
         )),
         None if claimed.is_empty() => Answer::no("no older Ingress of another namespace has any of the hosts"),
         None => Answer::no("`--allow-shared-hosts` allows the hosts that other namespaces have too"),
@@ -120,10 +123,11 @@ fn host_claimed(subject: &Subject<'_>) -> Answer {
 
 fn unsupported_controller(subject: &Subject<'_>) -> Answer {
     let refusal = subject.certificate.contributions.iter().find_map(|contribution| {
-        let refusal = controller(&contribution.ingress.class, classes(subject.observed)).refusal?;
+        let ingress = contribution.source.ingress()?;
+        let refusal = controller(&ingress.class, classes(subject.observed)).refusal?;
         Some(format!(
             "ingress `{}` has class `{}`: {refusal}; use another client for it",
-            contribution.ingress.name, contribution.ingress.class
+            ingress.name, ingress.class
         ))
     });
     refusal.map_or_else(
@@ -147,7 +151,10 @@ fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
         .filter(|ingress| !ingress.challenge_hosts.is_empty() && !ingress.deleting && may_lose(&ingress.class));
     for ingress in with_path.filter(|ingress| !ours(ingress)) {
         let name = class_name(&ingress.class, classes);
-        let same_class = |it: &&Contribution| class_name(&it.ingress.class, classes) == name;
+        let same_class = |it: &&Contribution| {
+            let wanting = it.source.ingress();
+            wanting.is_some_and(|wanting| class_name(&wanting.class, classes) == name)
+        };
         let contributions = subject.certificate.contributions.iter().filter(same_class);
         let has = |host: &DnsName| {
             ingress
@@ -170,6 +177,30 @@ fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
         ));
     }
     Answer::no("no Ingress that the controller may prefer has the challenge's path")
+}
+
+/// An Ingress that wants the same host gives the CA a door too: so a site may move to a Gateway while it has none.
+fn no_http_listener(subject: &Subject<'_>) -> Answer {
+    let contributions = &subject.certificate.contributions;
+    let by_ingress = |host: &DnsName| {
+        let mut ingresses = contributions.iter().filter(|it| it.source.ingress().is_some());
+        ingresses.any(|it| it.hosts.contains(host))
+    };
+    for contribution in contributions {
+        let Some(gateway) = contribution.source.gateway() else {
+            continue;
+        };
+        let closed =
+            |host: &&DnsName| http_listener(gateway, &subject.observed.gateways, host).is_none() && !by_ingress(host);
+        if let Some(host) = contribution.hosts.iter().find(closed) {
+            return Answer::Yes(format!(
+                "{} `{}` has no listener where the CA could ask for `{host}` by plain HTTP: add one such as `{{name: http, port: 80, protocol: HTTP}}`, which admits HTTPRoutes of its own namespace",
+                gateway.name.kind.word(),
+                gateway.name
+            ));
+        }
+    }
+    Answer::no("an Ingress, or a listener with protocol `HTTP`, takes the CA's requests")
 }
 
 /// The name of an object is a DNS-1123 subdomain: like a host, but a single label will do, may be long, and may look like an address.
@@ -233,10 +264,12 @@ fn wrong_secret_type(subject: &Subject<'_>) -> Answer {
 }
 
 fn managed_elsewhere(subject: &Subject<'_>) -> Answer {
-    if let Some((ingress, annotation)) = subject.certificate.cert_manager.as_deref() {
+    if let Some((source, annotation)) = subject.certificate.cert_manager.as_deref() {
         return Answer::Yes(format!(
-            "cert-manager looks after it: ingress `{}` has the annotation `{annotation}`; remove that or `{}`",
-            ingress.name, subject.policy.annotation
+            "cert-manager looks after it: {} `{}` has the annotation `{annotation}`; remove that or `{}`",
+            source.place().kind.word(),
+            source.place(),
+            subject.policy.annotation
         ));
     }
     match subject.found().and_then(|secret| secret.cert_manager.as_ref()) {
@@ -293,11 +326,11 @@ fn would_drop_hosts(subject: &Subject<'_>) -> Answer {
         .map(|host| host.as_str().into())
         .collect();
     let covered = |host: &DnsName, by: &[CompactString]| by.iter().any(|name| host.is_covered_by(name));
-    let dropped = subject.certificate.bystanders.iter().find_map(|(ingress, hosts)| {
+    let dropped = subject.certificate.bystanders.iter().find_map(|(source, hosts)| {
         let dropped = hosts.iter().find(|host| covered(host, &facts.names) && !covered(host, &wanted))?;
-        let ingress = &ingress.name;
+        let (place, kind) = (source.place(), source.place().kind.word());
         Some(format!(
-            "a new certificate would not cover `{dropped}`, for which ingress `{ingress}` uses this Secret: annotate ingress `{ingress}` with `{}: \"true\"` too, or name another Secret in it",
+            "a new certificate would not cover `{dropped}`, for which {kind} `{place}` uses this Secret: annotate {kind} `{place}` with `{}: \"true\"` too, or name another Secret in it",
             subject.policy.annotation
         ))
     });

@@ -1,17 +1,16 @@
 //! A certificate that is wanted, and who wants which of its hosts.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
-use crate::decide::name::{DnsName, DnsNameProblem, IngressRef, SecretRef};
-use crate::decide::observed::Ingress;
+use crate::decide::name::{DnsName, DnsNameProblem, SecretRef, SourceRef};
+use crate::decide::observed::Source;
 
 /// By these annotations cert-manager knows an Ingress that it looks after.
 pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
 
-/// A certificate that somebody wants: the union of what all annotated Ingresses of its namespace ask of its Secret.
+/// A certificate that somebody wants: the union of what all annotated objects of its namespace ask of its Secret.
 /// There may be 100,000, and nearly all of them have nothing in what is a `ThinVec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
@@ -21,21 +20,21 @@ pub struct Certificate {
     pub hosts: Vec<DnsName>,
     /// Hosts that are no names, as written, sorted, each once: one of them refuses the whole certificate.
     pub invalid_hosts: ThinVec<(String, DnsNameProblem)>,
-    /// Which Ingress wants which hosts.
+    /// Which object wants which hosts.
     pub contributions: Vec<Contribution>,
-    /// Ingresses without the annotation that name the same Secret, and the hosts of their entry.
-    pub bystanders: ThinVec<(Arc<Ingress>, BTreeSet<DnsName>)>,
-    /// Hosts that belong to another namespace, and the Ingress that owns them there (I6).
-    pub claimed: ThinVec<(DnsName, IngressRef)>,
-    /// The Ingress by which cert-manager manages the same Secret, and the annotation that says so.
-    pub cert_manager: Option<Box<(Arc<Ingress>, &'static str)>>,
+    /// Objects without the annotation that name the same Secret, and the hosts that they have for it.
+    pub bystanders: ThinVec<(Source, BTreeSet<DnsName>)>,
+    /// Hosts that belong to another namespace, and the object that owns them there (I6).
+    pub claimed: ThinVec<(DnsName, SourceRef)>,
+    /// The object by which cert-manager manages the same Secret, and the annotation that says so.
+    pub cert_manager: Option<Box<(Source, &'static str)>>,
 }
 
-/// What one annotated Ingress asks of a Secret.
+/// What one annotated object asks of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contribution {
-    /// The Ingress.
-    pub ingress: Arc<Ingress>,
+    /// The object.
+    pub source: Source,
     /// The hosts, sorted, each once.
     pub hosts: Vec<DnsName>,
 }
@@ -54,19 +53,19 @@ impl Certificate {
         }
     }
 
-    pub(super) fn add(&mut self, ingress: &Arc<Ingress>, hosts: Vec<DnsName>) {
-        self.note_cert_manager(ingress);
+    pub(super) fn add(&mut self, source: &Source, hosts: Vec<DnsName>) {
+        self.note_cert_manager(source);
         merge(&mut self.hosts, hosts.clone());
         match self
             .contributions
             .iter_mut()
-            .find(|contribution| contribution.ingress.name == ingress.name)
+            .find(|contribution| contribution.source == *source)
         {
             Some(contribution) => {
                 merge(&mut contribution.hosts, hosts);
             }
             None => self.contributions.push(Contribution {
-                ingress: Arc::clone(ingress),
+                source: source.clone(),
                 hosts,
             }),
         }
@@ -81,16 +80,16 @@ impl Certificate {
         }
     }
 
-    pub(super) fn note_cert_manager(&mut self, ingress: &Arc<Ingress>) {
+    pub(super) fn note_cert_manager(&mut self, source: &Source) {
         let annotation = ISSUER_ANNOTATIONS.iter().copied().find(|annotation| {
-            ingress
-                .annotations
+            source
+                .annotations()
                 .get(*annotation)
                 .is_some_and(|value| !value.is_empty())
         });
         if let Some(annotation) = annotation {
             self.cert_manager
-                .get_or_insert_with(|| Box::new((Arc::clone(ingress), annotation)));
+                .get_or_insert_with(|| Box::new((source.clone(), annotation)));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::BySecret;
 use super::rejection::{Rejected, Rejection};
 use crate::decide::name::{DnsName, SecretRef};
-use crate::decide::observed::Ingress;
+use crate::decide::observed::{Ingress, Pairs, Source};
 
 #[derive(PartialEq)]
 pub(super) enum OptIn {
@@ -15,8 +15,8 @@ pub(super) enum OptIn {
     No,
 }
 
-pub(super) fn opt_in(ingress: &Ingress, annotation: &str) -> OptIn {
-    let Some(value) = ingress.annotations.get(annotation) else {
+pub(super) fn opt_in(annotations: &Pairs, annotation: &str) -> OptIn {
+    let Some(value) = annotations.get(annotation) else {
         return OptIn::No;
     };
     match value.to_ascii_lowercase().as_str() {
@@ -27,14 +27,8 @@ pub(super) fn opt_in(ingress: &Ingress, annotation: &str) -> OptIn {
 }
 
 pub(super) fn contribute(ingress: &Arc<Ingress>, by_secret: &mut BySecret, rejected: &mut Vec<Rejected>) {
-    let mut reject = |reason| {
-        rejected.push(Rejected {
-            ingress: ingress.name.clone(),
-            reason,
-            class: ingress.class.clone(),
-            labels: ingress.labels.clone(),
-        });
-    };
+    let source = Source::Ingress(Arc::clone(ingress));
+    let mut reject = |reason| rejected.push(Rejected::of(&source, reason));
     if ingress.tls.is_empty() {
         reject(Rejection::NoTls);
     }
@@ -60,7 +54,7 @@ pub(super) fn contribute(ingress: &Arc<Ingress>, by_secret: &mut BySecret, rejec
                 Err(problem) => certificate.add_invalid(host, problem),
             }
         }
-        certificate.add(ingress, hosts.into_iter().collect());
+        certificate.add(&source, hosts.into_iter().collect());
     }
 }
 
@@ -73,7 +67,8 @@ pub(super) fn stand_by(ingress: &Arc<Ingress>, by_secret: &mut BySecret) {
             continue;
         };
         let hosts = tls.hosts.iter().filter_map(|host| host.parse().ok()).collect();
-        certificate.bystanders.push((Arc::clone(ingress), hosts));
-        certificate.note_cert_manager(ingress);
+        let source = Source::Ingress(Arc::clone(ingress));
+        certificate.note_cert_manager(&source);
+        certificate.bystanders.push((source, hosts));
     }
 }

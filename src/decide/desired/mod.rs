@@ -1,4 +1,4 @@
-//! Ingresses -> the certificates that are wanted. Merges, claims and rejections are data, not errors.
+//! Ingresses, Gateways and ListenerSets -> the certificates that are wanted. Merges, claims and rejections are data, not errors.
 #![expect(
     clippy::vec_box,
     reason = "each certificate goes into its decision as it is: two copies of all at once would be the peak of a run"
@@ -6,6 +6,7 @@
 
 mod certificate;
 mod claims;
+mod gateway;
 mod ingress;
 mod rejection;
 
@@ -16,20 +17,20 @@ pub use certificate::{Certificate, Contribution, ISSUER_ANNOTATIONS};
 pub use rejection::{Rejected, Rejection};
 
 use claims::{add_claims, owners};
-use ingress::{OptIn, contribute, opt_in, stand_by};
+use ingress::{OptIn, opt_in};
 
-use super::name::{IngressRef, SecretRef};
-use super::observed::Ingress;
+use super::name::{SecretRef, SourceRef};
+use super::observed::{Gateway, Ingress};
 
-/// Everything that a set of Ingresses asks for.
+/// Everything that Ingresses, Gateways and ListenerSets ask for.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// One certificate a Secret, sorted.
     pub certificates: Vec<Box<Certificate>>,
-    /// Annotated Ingresses, or parts of them, that have no Secret to key them by.
+    /// Annotated objects, or parts of them, that have no Secret to key them by.
     pub rejected: Vec<Rejected>,
-    /// Ingresses whose annotation looks like an opt-in and is none: the Ingress and the annotation's value.
-    pub near_misses: Vec<(IngressRef, String)>,
+    /// Objects whose annotation looks like an opt-in and is none: the object and the annotation's value.
+    pub near_misses: Vec<(SourceRef, String)>,
 }
 
 /// Certificates, found by their Secret. A map of them would be twice as large as they are.
@@ -60,27 +61,41 @@ impl BySecret {
     }
 }
 
-/// Computes the wanted certificates. `annotation` opts an Ingress in when its value is `true` in any letter case.
-pub fn desired(ingresses: &[Arc<Ingress>], annotation: &str) -> Desired {
+/// Computes the wanted certificates. `annotation` opts an object in when its value is `true` in any letter case.
+pub fn desired(ingresses: &[Arc<Ingress>], gateways: &[Arc<Gateway>], annotation: &str) -> Desired {
     let mut desired = Desired::default();
     let mut by_secret = BySecret::default();
     let mut sorted: Vec<&Arc<Ingress>> = ingresses.iter().filter(|ingress| !ingress.deleting).collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut listening: Vec<&Arc<Gateway>> = gateways.iter().filter(|gateway| !gateway.deleting).collect();
+    listening.sort_by(|a, b| a.name.cmp(&b.name));
 
     for ingress in &sorted {
-        match opt_in(ingress, annotation) {
-            OptIn::Yes => contribute(ingress, &mut by_secret, &mut desired.rejected),
-            OptIn::NearMiss(value) => desired.near_misses.push((ingress.name.clone(), value)),
+        match opt_in(&ingress.annotations, annotation) {
+            OptIn::Yes => ingress::contribute(ingress, &mut by_secret, &mut desired.rejected),
+            OptIn::NearMiss(value) => desired.near_misses.push(((&ingress.name).into(), value)),
+            OptIn::No => {}
+        }
+    }
+    for gateway in &listening {
+        match opt_in(&gateway.annotations, annotation) {
+            OptIn::Yes => gateway::contribute(gateway, &mut by_secret, &mut desired.rejected),
+            OptIn::NearMiss(value) => desired.near_misses.push((gateway.name.clone(), value)),
             OptIn::No => {}
         }
     }
     for ingress in &sorted {
-        if opt_in(ingress, annotation) != OptIn::Yes {
-            stand_by(ingress, &mut by_secret);
+        if opt_in(&ingress.annotations, annotation) != OptIn::Yes {
+            ingress::stand_by(ingress, &mut by_secret);
+        }
+    }
+    for gateway in &listening {
+        if opt_in(&gateway.annotations, annotation) != OptIn::Yes {
+            gateway::stand_by(gateway, &mut by_secret);
         }
     }
     desired.certificates = by_secret.into_sorted();
-    let owners = owners(&sorted);
+    let owners = owners(&sorted, &listening);
     for certificate in &mut desired.certificates {
         add_claims(certificate, &owners);
     }

@@ -1,13 +1,13 @@
-//! Annotated Ingresses, or parts of them, that have no Secret to key them by.
+//! Annotated objects, or parts of them, that have no Secret to key them by.
 
-use crate::decide::name::{ClassName, IngressRef};
-use crate::decide::observed::{Pairs, RetiredIngress};
+use crate::decide::name::{ClassName, SourceRef};
+use crate::decide::observed::{Pairs, RetiredIngress, Source};
 
-/// An annotated Ingress that cannot get what it asks for.
+/// An annotated object that cannot get what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejected {
-    /// The Ingress.
-    pub ingress: IngressRef,
+    /// The object.
+    pub source: SourceRef,
     /// Why.
     pub reason: Rejection,
     /// Its class.
@@ -16,10 +16,21 @@ pub struct Rejected {
     pub labels: Pairs,
 }
 
+impl Rejected {
+    pub(super) fn of(source: &Source, reason: Rejection) -> Self {
+        Self {
+            source: source.place(),
+            reason,
+            class: source.class(),
+            labels: source.labels().clone(),
+        }
+    }
+}
+
 impl From<&RetiredIngress> for Rejected {
     fn from(retired: &RetiredIngress) -> Self {
         Self {
-            ingress: retired.name.clone(),
+            source: (&retired.name).into(),
             reason: Rejection::RetiredVersion {
                 version: retired.version.clone(),
             },
@@ -29,7 +40,7 @@ impl From<&RetiredIngress> for Rejected {
     }
 }
 
-/// Why an Ingress cannot get a certificate.
+/// Why an object cannot get a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rejection {
     /// A version of the API that no cluster serves any more.
@@ -49,6 +60,41 @@ pub enum Rejection {
         /// The Secret.
         secret: String,
     },
+    /// A Gateway or ListenerSet without a listener that ends TLS.
+    NoHttpsListener,
+    /// A listener for every host.
+    NoHostname {
+        /// The listener.
+        listener: String,
+    },
+    /// The application behind the listener has the certificate.
+    Passthrough {
+        /// The listener.
+        listener: String,
+    },
+    /// A listener without `tls.certificateRefs`.
+    NoCertificateRef {
+        /// The listener.
+        listener: String,
+    },
+    /// The Secret of a listener is in another namespace.
+    CrossNamespaceReference {
+        /// The listener.
+        listener: String,
+        /// The Secret's namespace.
+        namespace: String,
+        /// The Secret.
+        secret: String,
+    },
+    /// What a listener names is no Secret.
+    UnsupportedReference {
+        /// The listener.
+        listener: String,
+        /// The kind of what it names.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Rejection {
@@ -56,8 +102,12 @@ impl Rejection {
     pub fn word(&self) -> &'static str {
         match self {
             Self::RetiredVersion { .. } => "RetiredVersion",
-            Self::NoTls => "NoTls",
-            Self::NoSecretName { .. } => "NoSecretName",
+            Self::NoTls | Self::NoHttpsListener => "NoTls",
+            Self::NoSecretName { .. } | Self::NoCertificateRef { .. } => "NoSecretName",
+            Self::NoHostname { .. } => "NoHostname",
+            Self::Passthrough { .. } => "Passthrough",
+            Self::CrossNamespaceReference { .. } => "CrossNamespaceReference",
+            Self::UnsupportedReference { .. } => "UnsupportedReference",
             Self::NoHosts { .. } => "NoHosts",
         }
     }
@@ -82,6 +132,28 @@ impl Rejection {
             }
             Self::NoHosts { secret } => format!(
                 "has an entry in `spec.tls` for Secret `{secret}` without `hosts`: list the names that the certificate must cover"
+            ),
+            Self::NoHttpsListener => {
+                "has no listener with protocol `HTTPS`: add one with `hostname` and `tls.certificateRefs`, or remove the annotation".into()
+            }
+            Self::NoHostname { listener } => format!(
+                "has a listener `{listener}` without `hostname`: a certificate is for names, so name the host, with a listener for each"
+            ),
+            Self::Passthrough { listener } => format!(
+                "has a listener `{listener}` with `tls.mode: Passthrough`: the application behind it has the certificate, so annotate what wants one there"
+            ),
+            Self::NoCertificateRef { listener } => {
+                format!("has a listener `{listener}` without `tls.certificateRefs`: name the Secret")
+            }
+            Self::CrossNamespaceReference {
+                listener,
+                namespace,
+                secret,
+            } => format!(
+                "has a listener `{listener}` whose Secret `{secret}` is in namespace `{namespace}`: a ReferenceGrant lets a Gateway read a Secret there, but nobody there has asked for a certificate; use a Secret in the listener's own namespace"
+            ),
+            Self::UnsupportedReference { listener, kind, name } => format!(
+                "has a listener `{listener}` whose certificate is the {kind} `{name}`: only Secrets can be written"
             ),
         }
     }

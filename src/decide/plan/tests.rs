@@ -2,7 +2,7 @@ mod ledger;
 
 use super::*;
 use crate::decide::fixtures::{self, certificate, ingress, now, observed, secret};
-use crate::decide::name::{IngressRef, SecretRef};
+use crate::decide::name::{SecretRef, SourceKind, SourceRef};
 use crate::decide::observed::{Ingress, LeftoverKind, RenewalWindow};
 use crate::decide::policy::TLS_ACME;
 use jiff::SignedDuration;
@@ -371,9 +371,12 @@ fn a_host_is_united_over_ingresses_and_contributions_are_kept_apart() {
     let names: Vec<_> = certificate
         .contributions
         .iter()
-        .map(|contribution| &contribution.ingress.name)
+        .map(|contribution| contribution.source.place())
         .collect();
-    assert_eq!(names, [&IngressRef::new("web", "a"), &IngressRef::new("web", "b")]);
+    assert_eq!(
+        names,
+        ["a", "b"].map(|name| SourceRef::new(SourceKind::Ingress, "web", name))
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::decide::validity::is_asked_about;
 
 /// The Secrets that Ingresses and the ledger ask for: what an observation must read.
 pub fn secrets_wanted(observed: &Observed, policy: &Policy) -> Vec<SecretRef> {
-    let wanted = desired(&observed.ingresses, &policy.annotation).certificates;
+    let wanted = desired(&observed.ingresses, &observed.gateways, &policy.annotation).certificates;
     let wanted = wanted
         .into_iter()
         .filter(|certificate| policy.selection.selects(certificate, classes(observed)))

@@ -1,18 +1,18 @@
-//! The routes of a batch, class by class, in parts that one challenge Ingress can carry.
+//! The routes of a batch, class by class, in parts that one challenge object can carry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rule::{Route, RuleHost};
-use crate::decide::name::{ClassName, SecretRef};
+use super::rule::{Route, RuleHost, Via};
+use crate::decide::name::SecretRef;
 
 /// Rules in one challenge Ingress. At about 300 bytes each an Ingress stays well under what etcd takes (1.5 MiB).
 pub const RULES_PER_INGRESS: usize = 200;
 
-/// Some routes of one class, to become one challenge Ingress.
+/// Some routes of one door, to become one challenge Ingress, or HTTPRoutes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// The class.
-    pub class: ClassName,
+    /// The door.
+    pub via: Via,
     /// The routes, sorted by certificate.
     pub routes: Vec<Route>,
 }
@@ -38,32 +38,32 @@ impl Chunk {
         }
         Some((
             Self {
-                class: self.class.clone(),
+                via: self.via.clone(),
                 routes: left,
             },
             Self {
-                class: self.class.clone(),
+                via: self.via.clone(),
                 routes: right,
             },
         ))
     }
 }
 
-/// The routes of a batch by class, in chunks that one Ingress can carry. A certificate's routes stay together.
+/// The routes of a batch by door, in chunks that one Ingress can carry. A certificate's routes stay together.
 pub fn chunks(routes: &BTreeSet<Route>) -> Vec<Chunk> {
-    let mut by_class: BTreeMap<&ClassName, BTreeMap<&SecretRef, Vec<&Route>>> = BTreeMap::new();
+    let mut by_door: BTreeMap<&Via, BTreeMap<&SecretRef, Vec<&Route>>> = BTreeMap::new();
     for route in routes {
-        by_class
-            .entry(&route.class)
+        by_door
+            .entry(&route.via)
             .or_default()
             .entry(&route.secret)
             .or_default()
             .push(route);
     }
     let mut chunks: Vec<Chunk> = Vec::new();
-    for (class, certificates) in by_class {
+    for (via, certificates) in by_door {
         let mut open = Chunk {
-            class: class.clone(),
+            via: via.clone(),
             routes: Vec::new(),
         };
         for routes in certificates.into_values() {
@@ -71,7 +71,7 @@ pub fn chunks(routes: &BTreeSet<Route>) -> Vec<Chunk> {
                 let full = std::mem::replace(
                     &mut open,
                     Chunk {
-                        class: class.clone(),
+                        via: via.clone(),
                         routes: Vec::new(),
                     },
                 );
@@ -87,10 +87,11 @@ pub fn chunks(routes: &BTreeSet<Route>) -> Vec<Chunk> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::name::ClassName;
 
     fn route(secret: usize, host: &str) -> Route {
         Route {
-            class: ClassName::Spec("contour".into()),
+            via: Via::Class(ClassName::Spec("contour".into())),
             host: host.parse().expect("a host"),
             rule: RuleHost::Named(host.parse().expect("a host")),
             secret: SecretRef::new("web", format!("s{secret:03}")),
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn a_host_that_two_certificates_need_is_one_rule() {
         let chunk = Chunk {
-            class: ClassName::Annotation("nginx".into()),
+            via: Via::Class(ClassName::Annotation("nginx".into())),
             routes: vec![route(1, "a.example"), route(2, "a.example")],
         };
         assert_eq!(chunk.rules().len(), 1);

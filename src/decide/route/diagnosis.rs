@@ -4,14 +4,15 @@ use std::net::IpAddr;
 
 use super::controllers::class_object;
 use crate::decide::name::{ClassName, DnsName};
-use crate::decide::observed::{Ingress, IngressClass};
+use crate::decide::observed::{IngressClass, Source};
 
 /// The likeliest cause where nobody, or somebody else, answered at `reached`; nothing where all looks right.
 ///
 /// Without IngressClasses none can be missed: they may not have been read.
-pub fn diagnosis(ingress: &Ingress, host: &DnsName, classes: &[IngressClass], reached: &[IpAddr]) -> Option<String> {
-    let name = &ingress.name;
-    if let ClassName::Spec(class) = &ingress.class
+pub fn diagnosis(source: &Source, host: &DnsName, classes: &[IngressClass], reached: &[IpAddr]) -> Option<String> {
+    let (name, kind) = (source.place(), source.place().kind.word());
+    if let Some(ingress) = source.ingress()
+        && let ClassName::Spec(class) = &ingress.class
         && class_object(&ingress.class, classes).is_none()
         && !classes.is_empty()
     {
@@ -19,15 +20,16 @@ pub fn diagnosis(ingress: &Ingress, host: &DnsName, classes: &[IngressClass], re
             "there is no IngressClass `{class}`, which ingress `{name}` names: `kubectl get ingressclasses` lists those that there are"
         ));
     }
-    if ingress.addresses.is_empty() {
-        let class = ingress.class.as_str();
+    if source.addresses().is_empty() {
+        let class = source.class();
+        let class = class.as_str();
         let class = class.map_or_else(|| "the default class".to_owned(), |class| format!("class `{class}`"));
         return Some(format!(
-            "no controller has written its address into the status of ingress `{name}`: does one serve {class}, and does it run?"
+            "no controller has written its address into the status of {kind} `{name}`: does one serve {class}, and does it run?"
         ));
     }
-    let status: Vec<IpAddr> = ingress
-        .addresses
+    let status: Vec<IpAddr> = source
+        .addresses()
         .iter()
         .map(|it| it.parse().ok())
         .collect::<Option<_>>()?;
@@ -93,13 +95,14 @@ mod tests {
             let mut ingress = ingress("web", "a");
             ingress.addresses = status.into_iter().map(Into::into).collect();
             ingress.class = class;
+            let source = Source::Ingress(ingress.into());
             let reached = [reached.parse().expect("an address")];
-            let said = diagnosis(&ingress, &"a.example".parse().expect("a name"), &classes, &reached);
+            let said = diagnosis(&source, &"a.example".parse().expect("a name"), &classes, &reached);
             match expected {
                 Some(words) => assert!(said.as_deref().unwrap_or_default().contains(words), "{words}: {said:?}"),
                 None => assert_eq!(said, None),
             }
-            let unread = diagnosis(&ingress, &"a.example".parse().expect("a name"), &[], &reached);
+            let unread = diagnosis(&source, &"a.example".parse().expect("a name"), &[], &reached);
             assert!(!unread.unwrap_or_default().contains("no IngressClass"));
         }
     }

@@ -3,6 +3,8 @@
 mod chunks;
 mod controllers;
 mod diagnosis;
+mod http_route;
+mod listener;
 mod objects;
 mod rule;
 mod serving;
@@ -10,9 +12,11 @@ mod serving;
 pub use chunks::{Chunk, RULES_PER_INGRESS, chunks};
 pub use controllers::{CONTROLLERS, Controller, Deeper, Hosts, Proof, class_name, class_object, controller};
 pub use diagnosis::diagnosis;
+pub use http_route::{HTTP_ROUTE_HOSTNAMES, challenge_http_route, http_route_name, reference_grants};
+pub(super) use listener::{http_listener, served_by};
 pub use objects::{
     Backend, BackendObjects, CHALLENGE_NAME, Home, JOB_LABEL, RUN_HEADER, SERVICE_PORT, backend_objects,
     challenge_ingress, ingress_name,
 };
-pub use rule::{Route, RuleHost};
+pub use rule::{ListenerRef, Route, RuleHost, Via};
 pub(super) use serving::Serving;

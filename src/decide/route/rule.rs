@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::decide::name::{ClassName, DnsName, SecretRef};
+use compact_str::CompactString;
+
+use crate::decide::name::{ClassName, DnsName, SecretRef, SourceRef};
 
 /// The host of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,14 +34,50 @@ impl fmt::Display for RuleHost {
     }
 }
 
-/// A host that must be answered for, the class whose controller serves it, and the certificate that needs it.
+/// By which door a request comes in: who serves it, and what kind of object leads it to the responder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// The controller of an ingress class; an Ingress leads on.
+    Class(ClassName),
+    /// A listener of a Gateway; an HTTPRoute leads on.
+    Listener(ListenerRef),
+}
+
+/// A listener of a Gateway or a ListenerSet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerRef {
+    /// The object that has it.
+    pub gateway: SourceRef,
+    /// Its name there.
+    pub section: CompactString,
+}
+
+impl Via {
+    /// The ingress class, where it is one.
+    pub fn class(&self) -> Option<&ClassName> {
+        match self {
+            Self::Class(class) => Some(class),
+            Self::Listener(_) => None,
+        }
+    }
+
+    /// The listener, where it is one.
+    pub fn listener(&self) -> Option<&ListenerRef> {
+        match self {
+            Self::Class(_) => None,
+            Self::Listener(listener) => Some(listener),
+        }
+    }
+}
+
+/// A host that must be answered for, the door by which requests for it come in, and the certificate that needs it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// Which controller serves it.
-    pub class: ClassName,
+    /// Who serves it.
+    pub via: Via,
     /// The host.
     pub host: DnsName,
-    /// The host of the challenge's rule, under which the controller serves the host now (I8).
+    /// The host of the challenge's rule, under which the host is served now (I8).
     pub rule: RuleHost,
     /// The certificate.
     pub secret: SecretRef,

@@ -1,5 +1,6 @@
 """Traefik, k3s's ingress controller, with its own provider for Ingresses, or with the one that takes the place of ingress-nginx."""
 
+from pathlib import Path
 from string import Template
 
 import network
@@ -8,7 +9,7 @@ from components import FILES, LOOPBACK, Component, kubectl, ok
 from . import Controller
 
 
-def _controller(name, ingress_class, controller, provider):
+def _controller(name, ingress_class, controller, provider, manifest="traefik.yaml", crds=False):
     """`provider` is a function from a Cluster to its options."""
 
     def traefik(cluster):
@@ -26,7 +27,12 @@ def _controller(name, ingress_class, controller, provider):
 
         def prepare():
             values = {"CLASS": ingress_class, "CONTROLLER": controller}
-            kubectl(cluster, "apply", "-f", "-", text=Template((FILES / "traefik.yaml").read_text()).substitute(values))
+            if crds:
+                files = (Path(cluster.binary("gateway-crds")).glob("*_*s.yaml"))
+                named = [word for file in files if "vap" not in file.name for word in ("-f", str(file))]
+                kubectl(cluster, "apply", "--server-side", *named)
+                kubectl(cluster, "wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+            kubectl(cluster, "apply", "-f", "-", text=Template((FILES / manifest).read_text()).substitute(values))
 
         return Component(
             name=name,
@@ -57,6 +63,13 @@ def _own(cluster):
     }
 
 
+def _gateways(cluster):
+    return {
+        "providers.kubernetesgateway": "true",
+        "providers.kubernetesgateway.statusaddress.ip": cluster.address,
+    }
+
+
 def _for_nginx(cluster):
     return {
         "providers.kubernetesingressnginx": "true",
@@ -70,4 +83,7 @@ def _for_nginx(cluster):
 CONTROLLERS = {
     "traefik": _controller("traefik", "traefik", "traefik.io/ingress-controller", _own),
     "traefik-nginx": _controller("traefik-nginx", "nginx", "k8s.io/ingress-nginx", _for_nginx),
+    "traefik-gateway": _controller(
+        "traefik-gateway", "traefik", "traefik.io/gateway-controller", _gateways, "gatewayclass.yaml", crds=True
+    ),
 }

@@ -164,7 +164,7 @@ pub(super) fn decide(observed: &Observed, input: &Input) {
         drop(challenge_ingress(
             &home,
             "kube-lego-once".into(),
-            &chunk.class,
+            chunk.via.class().expect("a class"),
             &chunk.rules(),
             &plan.classes,
         ));

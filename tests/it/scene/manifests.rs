@@ -69,7 +69,12 @@ pub fn rbac(home: &str) -> String {
             .iter()
             .any(|kind| object["kind"] == *kind)
         {
-            object["metadata"]["name"] = json!(home);
+            let shipped = object["metadata"]["name"].as_str().unwrap_or_default();
+            let name = match shipped.ends_with("-gateways") {
+                true => format!("{home}-gateways"),
+                false => home.to_owned(),
+            };
+            object["metadata"]["name"] = json!(name);
         }
         documents.push(object.to_string());
     }

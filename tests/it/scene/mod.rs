@@ -430,7 +430,7 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {{name: web, namespace: {namespace}, labels: {{kubernetes.io/service-name: web}}}}
 addressType: IPv4
-endpoints: [{{addresses: [{address}]}}]
+endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]
 ports: [{{name: http, port: {port}, protocol: TCP}}]
 "
     )

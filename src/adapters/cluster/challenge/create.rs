@@ -57,11 +57,23 @@ impl Cluster {
         object: &K,
     ) -> Result<Leftover, PresentError> {
         let name = object.meta().name.clone().unwrap_or_default();
-        let target = target(kind, &home.namespace).named(&name);
+        self.make_at(kind, home, &home.namespace, &name, object).await
+    }
+
+    /// The same for an object of any type, in any namespace.
+    pub(super) async fn make_at(
+        &self,
+        kind: LeftoverKind,
+        home: &Home,
+        namespace: &str,
+        name: &str,
+        object: &impl Serialize,
+    ) -> Result<Leftover, PresentError> {
+        let target = target(kind, namespace).named(name);
         let mut round = 1;
         loop {
             let error = match self.create_whole(&target, object).await {
-                Ok(made) => return Ok(made_leftover(kind, home, made.metadata)),
+                Ok(made) => return Ok(made_leftover(kind, home, namespace, made.metadata)),
                 Err(error) => error,
             };
             if !error.is_conflict() || round == CREATE_ROUNDS {
@@ -69,16 +81,15 @@ impl Cluster {
             }
             round += 1;
             // A list, although a get would do: the right to list is needed anyway, and so the right to get is not.
-            let named =
-                |object: PartialObjectMeta| Some(object.metadata).filter(|it| it.name.as_deref() == Some(&name));
+            let named = |object: PartialObjectMeta| Some(object.metadata).filter(|it| it.name.as_deref() == Some(name));
             let mut found = self
-                .list(&super::kinds::target(kind, &home.namespace), None, true, named)
+                .list(&super::kinds::target(kind, namespace), None, true, named)
                 .await?;
             let Some(metadata) = found.pop() else { continue };
             let run = metadata.labels.as_ref().and_then(|labels| labels.get(RUN_LABEL));
             let whose = match run {
                 // We created it: the first answer was lost, and the client sent the request again.
-                Some(run) if *run == home.run.as_str() => return Ok(made_leftover(kind, home, metadata)),
+                Some(run) if *run == home.run.as_str() => return Ok(made_leftover(kind, home, namespace, metadata)),
                 Some(run) => format!("is left from the run `{run}`"),
                 None => "is not ours".to_owned(),
             };
@@ -87,11 +98,7 @@ impl Cluster {
     }
 
     /// The call goes on if its caller is dropped, and [`Cluster::withdraw`] waits for it, so no object appears afterwards.
-    async fn create_whole<K: Resource<DynamicType = ()> + Serialize>(
-        &self,
-        target: &Target,
-        object: &K,
-    ) -> Result<PartialObjectMeta, ClusterError> {
+    async fn create_whole(&self, target: &Target, object: &impl Serialize) -> Result<PartialObjectMeta, ClusterError> {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PostParams::default()
@@ -110,10 +117,10 @@ impl Cluster {
     }
 }
 
-fn made_leftover(kind: LeftoverKind, home: &Home, metadata: ObjectMeta) -> Leftover {
+fn made_leftover(kind: LeftoverKind, home: &Home, namespace: &str, metadata: ObjectMeta) -> Leftover {
     Leftover {
         kind,
-        namespace: home.namespace.clone(),
+        namespace: namespace.to_owned(),
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),
         run: home.run.to_string(),

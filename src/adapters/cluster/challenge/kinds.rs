@@ -6,22 +6,46 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::super::target::Target;
-use crate::decide::name::RUN_LABEL;
+use crate::decide::name::{RUN_LABEL, SourceKind};
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::CHALLENGE_NAME;
 
-/// In the order in which they are deleted: the Ingresses first, then what they route to.
-pub(super) const KINDS: [LeftoverKind; 5] = [
+/// In the order in which they are deleted: what routes first, then what it routes to.
+pub(super) const KINDS: [LeftoverKind; 7] = [
+    LeftoverKind::HttpRoute,
     LeftoverKind::Ingress,
     LeftoverKind::Service,
     LeftoverKind::EndpointSlice,
     LeftoverKind::Endpoints,
     LeftoverKind::Pod,
+    LeftoverKind::ReferenceGrant,
 ];
+
+/// Where objects of a kind are looked for: HTTPRoutes stand beside their Gateways, all others in the home namespace.
+pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str) -> Target {
+    match kind {
+        LeftoverKind::HttpRoute => Target::at(SourceKind::Gateway.group(), "v1", "httproutes", "HTTPRoute", None),
+        kind => target(kind, home_namespace),
+    }
+}
+
+/// Whether a cluster may be without the kind, and a run without the right to it.
+pub(super) fn is_of_gateways(kind: LeftoverKind) -> bool {
+    matches!(kind, LeftoverKind::HttpRoute | LeftoverKind::ReferenceGrant)
+}
+
 #[allow(deprecated, reason = "haproxy-ingress v0.14 reads nothing but Endpoints")]
 pub(super) fn target(kind: LeftoverKind, namespace: &str) -> Target {
     let namespace = Some(namespace);
     match kind {
+        LeftoverKind::HttpRoute => Target::at(SourceKind::Gateway.group(), "v1", "httproutes", "HTTPRoute", namespace),
+        LeftoverKind::ReferenceGrant => Target::at(
+            SourceKind::Gateway.group(),
+            "v1beta1",
+            "referencegrants",
+            "ReferenceGrant",
+            namespace,
+        ),
         LeftoverKind::Ingress => Target::of::<Ingress>(namespace, None),
         LeftoverKind::Service => Target::of::<core::Service>(namespace, None),
         LeftoverKind::EndpointSlice => Target::of::<EndpointSlice>(namespace, None),
@@ -44,7 +68,7 @@ pub(super) fn leftover(kind: LeftoverKind, namespace: &str, metadata: ObjectMeta
     }
     Some(Leftover {
         kind,
-        namespace: namespace.to_owned(),
+        namespace: metadata.namespace.unwrap_or_else(|| namespace.to_owned()),
         name: metadata.name?,
         uid: metadata.uid?,
         run: metadata.labels?.remove(RUN_LABEL)?,

@@ -8,7 +8,8 @@ use crate::decide::name::{ClassName, SecretRef};
 use crate::decide::observed::{IngressClass, LeftoverKind};
 use crate::decide::outcome::Failure;
 use crate::decide::route::{
-    Backend, Chunk, Home, Route, RuleHost, backend_objects, challenge_ingress, chunks, ingress_name,
+    Backend, Chunk, HTTP_ROUTE_HOSTNAMES, Home, ListenerRef, Route, RuleHost, Via, backend_objects,
+    challenge_http_route, challenge_ingress, chunks, http_route_name, ingress_name, reference_grants,
 };
 
 /// What became of a batch's routes.
@@ -16,16 +17,25 @@ use crate::decide::route::{
 pub struct Presented {
     /// The certificates with hosts that the API server refuses in an Ingress, and why.
     pub refused: Vec<(SecretRef, Failure)>,
-    /// The challenge Ingress of each rule, by the class's name: the same in the field and in the annotation.
-    ingresses: BTreeMap<Option<String>, BTreeMap<RuleHost, String>>,
+    /// The challenge object of each rule, by its door; of a class by its name, the same in the field and in the annotation.
+    objects: BTreeMap<Door, BTreeMap<RuleHost, String>>,
 }
 
 impl Presented {
-    /// The name of the challenge Ingress that has a route's rule.
-    pub fn ingress_of(&self, route: &Route) -> Option<&str> {
-        let of_class = self.ingresses.get(&route.class.as_str().map(str::to_owned))?;
-        of_class.get(&route.rule).map(String::as_str)
+    /// The name of the challenge Ingress or HTTPRoute that has a route's rule.
+    pub fn object_of(&self, route: &Route) -> Option<&str> {
+        self.objects
+            .get(&door(&route.via))?
+            .get(&route.rule)
+            .map(String::as_str)
     }
+}
+
+type Door = (Option<String>, Option<ListenerRef>);
+
+fn door(via: &Via) -> Door {
+    let class = via.class().and_then(ClassName::as_str);
+    (class.map(str::to_owned), via.listener().cloned())
 }
 
 impl Cluster {
@@ -48,11 +58,18 @@ impl Cluster {
         if let Some(endpoints) = &objects.endpoints {
             self.make(LeftoverKind::Endpoints, home, endpoints).await?;
         }
-        self.present_ingresses(home, routes, classes).await
+        let listeners = routes.iter().filter_map(|route| route.via.listener());
+        let namespaces = listeners.map(|listener| listener.gateway.namespace.as_str()).collect();
+        for grant in reference_grants(home, &namespaces) {
+            let name = grant["metadata"]["name"].as_str().unwrap_or_default();
+            let kind = LeftoverKind::ReferenceGrant;
+            self.make_at(kind, home, &home.namespace, name, &grant).await?;
+        }
+        self.present_routes(home, routes, classes).await
     }
 
     /// A refused chunk is halved until the certificate that causes the refusal is alone in its chunk.
-    async fn present_ingresses(
+    async fn present_routes(
         &self,
         home: &Home,
         routes: &BTreeSet<Route>,
@@ -60,25 +77,23 @@ impl Cluster {
     ) -> Result<Presented, PresentError> {
         let Presented {
             mut refused,
-            mut ingresses,
+            mut objects,
         } = Presented::default();
         let mut used = BTreeSet::new();
         let mut left: VecDeque<Chunk> = chunks(routes).into();
         while let Some(chunk) = left.pop_front() {
-            let name = free_name(&chunk.class, &used);
             // One rule serves all certificates that need it, and some webhooks refuse a second rule of the same host and path.
-            let made = ingresses.entry(chunk.class.as_str().map(str::to_owned)).or_default();
+            let made = objects.entry(door(&chunk.via)).or_default();
             let mut rules = chunk.rules();
             rules.retain(|rule| !made.contains_key(rule));
             if rules.is_empty() {
                 continue;
             }
-            let ingress = challenge_ingress(home, name.clone(), &chunk.class, &rules, classes);
-            match self.make(LeftoverKind::Ingress, home, &ingress).await {
-                Ok(_) => {
-                    made.extend(rules.into_iter().map(|rule| (rule, name.clone())));
-                    used.insert(name);
-                }
+            match self
+                .present_chunk(home, &chunk.via, rules, classes, &mut used, made)
+                .await
+            {
+                Ok(()) => {}
                 Err(PresentError::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
                     Some((first, second)) => {
                         left.push_front(second);
@@ -93,18 +108,54 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Presented { refused, ingresses })
+        Ok(Presented { refused, objects })
+    }
+
+    /// One Ingress, or as many HTTPRoutes as the rules need. What was made stays noted where a later one is refused.
+    async fn present_chunk(
+        &self,
+        home: &Home,
+        via: &Via,
+        rules: BTreeSet<RuleHost>,
+        classes: &[IngressClass],
+        used: &mut BTreeSet<(String, String)>,
+        made: &mut BTreeMap<RuleHost, String>,
+    ) -> Result<(), PresentError> {
+        let listener = match via {
+            Via::Class(class) => {
+                let name = free_name(&home.namespace, used, |index| ingress_name(class, index));
+                let ingress = challenge_ingress(home, name.clone(), class, &rules, classes);
+                self.make(LeftoverKind::Ingress, home, &ingress).await?;
+                used.insert((home.namespace.clone(), name.clone()));
+                made.extend(rules.into_iter().map(|rule| (rule, name.clone())));
+                return Ok(());
+            }
+            Via::Listener(listener) => listener,
+        };
+        let namespace = listener.gateway.namespace.as_str();
+        // A route without hostnames is for all of them, so it cannot be one of a list.
+        let (any, named): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| *rule == RuleHost::Any);
+        let parts = named.chunks(HTTP_ROUTE_HOSTNAMES).chain(any.chunks(1));
+        for part in parts {
+            let name = free_name(namespace, used, |index| http_route_name(listener, index));
+            let route = challenge_http_route(home, name.clone(), listener, part);
+            self.make_at(LeftoverKind::HttpRoute, home, namespace, &name, &route)
+                .await?;
+            used.insert((namespace.to_owned(), name.clone()));
+            made.extend(part.iter().map(|rule| (rule.clone(), name.clone())));
+        }
+        Ok(())
     }
 }
 
 /// The first of a class's names that no other chunk has. Two classes may have the same names: the field and the annotation
 /// have the same value, or two values give the same label. With a shared name, the object of another chunk would be taken
 /// for this chunk's own.
-fn free_name(class: &ClassName, used: &BTreeSet<String>) -> String {
+fn free_name(namespace: &str, used: &BTreeSet<(String, String)>, named: impl Fn(usize) -> String) -> String {
     let mut index = 0;
     loop {
-        let name = ingress_name(class, index);
-        if !used.contains(&name) {
+        let name = named(index);
+        if !used.contains(&(namespace.to_owned(), name.clone())) {
             return name;
         }
         index += 1;

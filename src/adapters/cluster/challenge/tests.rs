@@ -8,7 +8,7 @@ use super::super::testing::{Reply, Seen, Server, script, serve, status};
 use crate::decide::name::{ClassName, RUN_LABEL, SecretRef};
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::JOB_LABEL;
-use crate::decide::route::{Backend, Home, Route, RuleHost};
+use crate::decide::route::{Backend, Home, Route, RuleHost, Via};
 
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/home/ingresses";
 
@@ -33,7 +33,7 @@ fn job() -> Backend {
 
 fn routes(count: usize) -> BTreeSet<Route> {
     let route = |n: usize| Route {
-        class: ClassName::Spec("nginx".into()),
+        via: Via::Class(ClassName::Spec("nginx".into())),
         host: format!("h{n}.example").parse().expect("a name"),
         rule: RuleHost::Named(format!("h{n}.example").parse().expect("a name")),
         secret: SecretRef::new("web", format!("s{n}")),
@@ -120,7 +120,12 @@ async fn classes_whose_names_make_one_label_get_an_ingress_each() {
     ];
     let count = classes.len();
     let routes = routes(count).into_iter().zip(classes);
-    let routes = routes.map(|(route, class)| Route { class, ..route }).collect();
+    let routes = routes
+        .map(|(route, class)| Route {
+            via: Via::Class(class),
+            ..route
+        })
+        .collect();
     cluster.present(&home(), &job(), &routes, &[]).await.expect("presented");
     let seen = server.seen().into_iter().map(|seen| seen.body.to_string());
     let created: Vec<String> = seen.filter(|body| body.contains(".example")).collect();
@@ -143,7 +148,7 @@ async fn one_refused_host_fails_its_certificate_alone() {
         routes(8)
             .into_iter()
             .nth(n)
-            .and_then(|it| presented.ingress_of(&it).map(str::to_owned))
+            .and_then(|it| presented.object_of(&it).map(str::to_owned))
     };
     assert_eq!(ingress_of(0).as_deref(), Some("kube-lego-once-nginx"));
     assert_eq!(ingress_of(4), None);

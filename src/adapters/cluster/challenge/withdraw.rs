@@ -1,5 +1,6 @@
 //! Finding the challenge objects by their label, and deleting them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, Preconditions};
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 use super::super::error::Cause;
 use super::super::target::Verb;
 use super::super::{Cluster, ClusterError};
-use super::kinds::{KINDS, leftover, target};
+use super::kinds::{KINDS, everywhere, is_of_gateways, leftover, target};
 use crate::decide::name::RUN_LABEL;
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::{CHALLENGE_NAME, Home};
@@ -30,7 +31,14 @@ impl Cluster {
         let mut found = Vec::new();
         for kind in KINDS {
             let keep = |object: PartialObjectMeta| leftover(kind, namespace, object.metadata);
-            found.extend(self.list(&target(kind, namespace), Some(selector), true, keep).await?);
+            match self
+                .list(&everywhere(kind, namespace), Some(selector), true, keep)
+                .await
+            {
+                // A cluster without Gateways has none of them, and a run without the right has made none.
+                Err(error) if is_of_gateways(kind) && (error.is_not_found() || error.is_forbidden()) => {}
+                listed => found.extend(listed?),
+            }
         }
         found.sort();
         Ok(found)
@@ -57,9 +65,20 @@ impl Cluster {
     /// Asks whether this run may delete the objects that it will create. If not, it must not create them.
     ///
     /// This is a dry run of a deletion: nothing is deleted, so the named object need not exist.
-    pub async fn rehearse_withdrawal(&self, home_namespace: &str) -> Result<(), ClusterError> {
-        for kind in KINDS {
-            let target = target(kind, home_namespace).named(CHALLENGE_NAME);
+    pub async fn rehearse_withdrawal(
+        &self,
+        home_namespace: &str,
+        gateway_namespaces: &BTreeSet<&str>,
+    ) -> Result<(), ClusterError> {
+        let home_kinds = KINDS.into_iter().filter(|kind| *kind != LeftoverKind::HttpRoute);
+        let home = home_kinds
+            .filter(|kind| !is_of_gateways(*kind) || !gateway_namespaces.is_empty())
+            .map(|kind| (kind, home_namespace));
+        let beside = gateway_namespaces
+            .iter()
+            .map(|namespace| (LeftoverKind::HttpRoute, *namespace));
+        for (kind, namespace) in home.chain(beside) {
+            let target = target(kind, namespace).named(CHALLENGE_NAME);
             let request = target
                 .request()
                 .delete(CHALLENGE_NAME, &DeleteParams::default().dry_run());

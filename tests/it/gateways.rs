@@ -1,0 +1,194 @@
+//! Gateways and ListenerSets on a real implementation: certificates that their listeners serve, and routes that nobody loses.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::controllers::{ask_until, is_served, usual_answer};
+use crate::permissions::unused_rights_of_gateways;
+use crate::scene::{Controller, Ran, Scene, kubectl, web};
+
+struct Site<'a> {
+    scene: &'a Scene,
+    namespace: String,
+}
+
+impl Site<'_> {
+    /// An annotated object with these listeners. `spec` is what stands before them.
+    fn object(&self, kind: &str, name: &str, spec: &str, listeners: &[String]) -> String {
+        let (annotation, namespace) = (&self.scene.annotation, &self.namespace);
+        let listeners = listeners.concat();
+        format!(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: {kind}
+metadata: {{name: {name}, namespace: {namespace}, annotations: {{{annotation}: \"true\"}}}}
+spec:
+  {spec}
+  listeners:{listeners}
+---"
+        )
+    }
+
+    fn gateway(&self, name: &str, listeners: &[String]) -> String {
+        let class = format!("gatewayClassName: {}", self.scene.controller.class);
+        self.object("Gateway", name, &class, listeners)
+    }
+
+    fn http(&self) -> String {
+        format!(
+            "\n  - {{name: http, port: {}, protocol: HTTP}}",
+            self.scene.controller.http_port
+        )
+    }
+
+    fn https(&self, name: &str, host: &str, secret: &str) -> String {
+        let port = self.scene.controller.https_port;
+        format!(
+            "\n  - {{name: {name}, port: {port}, protocol: HTTPS, hostname: '{host}', tls: {{certificateRefs: [{{name: {secret}}}]}}}}"
+        )
+    }
+
+    /// What serves hosts; `section` is a listener of `gateway`.
+    fn route(&self, name: &str, parent: &str, hostnames: &str, rule: &str) -> String {
+        let namespace = &self.namespace;
+        format!(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{parentRefs: [{parent}], hostnames: [{hostnames}], rules: [{rule}]}}
+---"
+        )
+    }
+
+    fn served(&self, name: &str, gateway: &str, hostnames: &str) -> String {
+        self.route(
+            name,
+            &format!("{{name: {gateway}}}"),
+            hostnames,
+            "{backendRefs: [{name: web, port: 80}]}",
+        )
+    }
+}
+
+const REDIRECT: &str = "{filters: [{type: RequestRedirect, requestRedirect: {scheme: https, statusCode: 301}}]}";
+
+type Case = (&'static str, Manifests, &'static [(&'static str, &'static str)]);
+type Manifests = fn(&Site<'_>, &dyn Fn(&str) -> String) -> String;
+
+/// What is applied, by a function from a host's first label to the host; and the Secrets, each with a host that it must serve.
+const CASES: &[Case] = &[
+    (
+        "plain",
+        |site, host| {
+            site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")]) + &site.served("r", "g", &host("a"))
+        },
+        &[("a-tls", "a")],
+    ),
+    (
+        "redirected",
+        |site, host| {
+            site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")])
+                + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
+                + &site.route(
+                    "r",
+                    "{name: g, sectionName: a}",
+                    &host("a"),
+                    "{backendRefs: [{name: web, port: 80}]}",
+                )
+        },
+        &[("a-tls", "a")],
+    ),
+    (
+        "wildcard",
+        |site, host| {
+            let wildcard = host("*");
+            site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")])
+                + &site.served("r", "g", &format!("'{wildcard}'"))
+        },
+        &[("a-tls", "a")],
+    ),
+    (
+        "shared",
+        |site, host| {
+            site.gateway("g1", &[site.http(), site.https("a", &host("a"), "both-tls")])
+                + &site.gateway("g2", &[site.http(), site.https("b", &host("b"), "both-tls")])
+                + &site.served("r1", "g1", &host("a"))
+                + &site.served("r2", "g2", &host("b"))
+        },
+        &[("both-tls", "a"), ("both-tls", "b")],
+    ),
+    (
+        "twenty",
+        |site, host| {
+            let names: Vec<String> = (0..20).map(|n| host(&format!("h{n}"))).collect();
+            let listeners = names
+                .iter()
+                .enumerate()
+                .map(|(n, name)| site.https(&format!("l{n}"), name, "many-tls"));
+            let listeners: Vec<String> = [site.http()].into_iter().chain(listeners).collect();
+            site.gateway("g", &listeners)
+                + &site.served("r1", "g", &names[..10].join(", "))
+                + &site.served("r2", "g", &names[10..].join(", "))
+        },
+        &[("many-tls", "h0"), ("many-tls", "h19")],
+    ),
+];
+
+fn gateways() -> Controller {
+    let found = Controller::all().into_iter().find(|it| it.name.ends_with("-gateway"));
+    found.expect("run this under `tests/cluster/cluster run --controllers traefik-gateway -- ...`")
+}
+
+fn issued(ran: &Ran, what: &str) {
+    assert_eq!(ran.status, 0, "{what}: {}\n{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+#[ignore = "needs the test cluster with Gateways"]
+fn a_gateway_gets_its_certificates_and_its_clients_see_nothing() {
+    let controller = gateways();
+    for (name, manifests, secrets) in CASES {
+        let scene_name: &'static str = Box::leak(format!("gw-{name}").into_boxed_str());
+        let scene = Scene::on(&controller, scene_name);
+        let namespace = scene.namespace("web");
+        let site = Site {
+            scene: &scene,
+            namespace,
+        };
+        let host = |label: &str| format!("{label}.{scene_name}.example");
+        scene.apply(&web(&site.namespace));
+        scene.apply(&manifests(&site, &host));
+        let asked = host(secrets[0].1);
+        let usual = usual_answer(&controller, &asked, false).expect("a site that is served");
+        assert!(
+            ["200", "301"].iter().any(|status| usual.contains(status)),
+            "{name}: {usual}"
+        );
+        let over = AtomicBool::new(false);
+        let (ran, (count, wrong)) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| ask_until(&over, &controller, &asked, &usual));
+            let ran = scene.run(&["--probe-timeout", "20s"]);
+            over.store(true, Ordering::Relaxed);
+            (ran, client.join().expect("a client"))
+        });
+        issued(&ran, name);
+        for (secret, label) in *secrets {
+            assert!(
+                is_served(&scene, &host(label)),
+                "{name}: `{secret}` is not served for {label}"
+            );
+        }
+        println!(
+            "{name}: {} of {count} answers to a client are not the usual one",
+            wrong.len()
+        );
+        assert!(wrong.is_empty(), "{name}: {wrong:#?}");
+        assert_eq!(scene.pebble.count("set INVALID"), 0, "{name}");
+        let left = scene.names("httproutes", &site.namespace);
+        assert!(!left.iter().any(|name| name.contains("kube-lego-once")), "{left:?}");
+        assert_eq!(scene.names("referencegrants", &scene.home), Vec::<String>::new());
+        scene.assert_nothing_is_left();
+        kubectl(&["delete", "gateways,httproutes", "--all", "-n", &site.namespace], "");
+    }
+    assert_eq!(unused_rights_of_gateways(), Vec::<String>::new());
+}
