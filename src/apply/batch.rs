@@ -191,6 +191,10 @@ impl<'a> Batch<'a> {
             http_port: challenge.http_port,
             https_port: challenge.https_port,
             allow_private: challenge.private_addresses,
+            caa_identities: match &self.context.site.authority {
+                Some(Ok(authority)) => authority.caa_identities().to_vec(),
+                _ => Vec::new(),
+            },
             deadline: challenge.probe_timeout,
         }
     }
@@ -252,8 +256,14 @@ async fn probe(
         likely().or_else(|| failure.hint(presented.unwrap_or(CHALLENGE_NAME)))
     };
     let dead = failures.iter().map(|(host, _)| (*host).clone()).collect();
+    let forbidden = failures
+        .iter()
+        .any(|(_, failure)| matches!(failure, ProbeFailure::Forbidden { .. }));
     let failure = Failure {
-        message: "no order was made, because the CA would not get an answer".into(),
+        message: match forbidden {
+            true => "no order was made, because the CA would refuse it".into(),
+            false => "no order was made, because the CA would not get an answer".into(),
+        },
         causes: failures.iter().map(|(_, failure)| failure.to_string()).collect(),
         hint: failures.iter().find_map(hint),
         slows_down: false,

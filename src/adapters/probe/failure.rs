@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::decide::caa::CaaRefusal;
 use crate::decide::name::DnsName;
 use crate::decide::route::RUN_HEADER;
 
@@ -87,6 +88,9 @@ pub enum ProbeFailure {
         location: String,
         problem: &'static str,
     },
+    /// A CAA record of the host, or of a name above it, does not let the CA sign.
+    #[error("`{host}`: {refusal}")]
+    Forbidden { host: DnsName, refusal: Box<CaaRefusal> },
     /// No failure was seen before the time was over.
     #[error("`{host}` gave {answers} good answers in a row within {} s, and {needed} are needed", deadline.as_secs())]
     TooSlow {
@@ -110,6 +114,7 @@ impl ProbeFailure {
             Self::NoAnswer { .. } => "NoAnswer",
             Self::WrongAnswer { .. } => "WrongAnswer",
             Self::BadRedirect { .. } => "BadRedirect",
+            Self::Forbidden { .. } => "Forbidden",
             Self::TooSlow { .. } => "TooSlow",
         }
     }
@@ -136,6 +141,7 @@ impl ProbeFailure {
             Self::BadRedirect { .. } => {
                 "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
             }
+            Self::Forbidden { refusal, .. } => return Some(refusal.hint()),
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {
                 "if the controller or the resolver is slow, give it more time with `--probe-timeout`"
             }

@@ -137,6 +137,7 @@ fn settings(resolver: SocketAddr, http_port: u16) -> ProbeSettings {
         http_port,
         https_port: 443,
         allow_private: true,
+        caa_identities: Vec::new(),
         deadline: Duration::from_secs(10),
     }
 }
