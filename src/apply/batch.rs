@@ -22,7 +22,7 @@ use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::route::{CHALLENGE_NAME, Route, controller, diagnosis};
+use crate::decide::route::{CHALLENGE_NAME, Route, controller, diagnosis, hairpin};
 use crate::decide::turns::Turns;
 
 /// Orders at the same time, as long as the CA does not ask for less. Each takes about 150 kB of memory while it is under way.
@@ -250,7 +250,11 @@ async fn probe(
     let hint = |(host, failure): &(&DnsName, ProbeFailure)| {
         let mut contributions = certificate.contributions.iter();
         let wanted_by = contributions.find(|contribution| contribution.hosts.contains(*host));
-        let likely = || diagnosis(&wanted_by?.ingress, host, classes, &failure.reached()?);
+        let likely = || {
+            let ingress = &wanted_by?.ingress;
+            let otherwise = || hairpin(ingress, host, failure.unconnected()?);
+            diagnosis(ingress, host, classes, &failure.reached()?).or_else(otherwise)
+        };
         let route = decision.routes.iter().find(|route| route.host == **host);
         let presented = route.and_then(|route| presented.ingress_of(route));
         likely().or_else(|| failure.hint(presented.unwrap_or(CHALLENGE_NAME)))

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::{TlsConnector, rustls};
 
 use super::caa::Caa;
-use super::failure::ProbeFailure;
+use super::failure::{CIRCLE, ProbeFailure};
 use super::proof::{Answered, Proved, Row, Way};
 use super::rules::{Answer, Target, Verdict, judge, may_fall_back, reachable};
 use super::settings::{ProbeMode, ProbeSettings};
@@ -186,6 +186,7 @@ impl Prober {
             path: format!("{CHALLENGE_PATH}/{token}"),
         };
         let mut redirects = 0;
+        let mut asked: Vec<Target> = Vec::new();
         loop {
             let url = target.shown(&token);
             let addresses = match behind {
@@ -214,12 +215,17 @@ impl Prober {
             } else {
                 target.follow(&location, self.settings.http_port, self.settings.https_port)
             };
-            target = next.map_err(|problem| ProbeFailure::BadRedirect {
+            let next = next.and_then(|next| match next == target || asked.contains(&next) {
+                true => Err(CIRCLE),
+                false => Ok(next),
+            });
+            let next = next.map_err(|problem| ProbeFailure::BadRedirect {
                 url,
                 address,
                 location: location.replace(&token, "...").chars().take(200).collect(),
                 problem,
             })?;
+            asked.push(std::mem::replace(&mut target, next));
         }
     }
 

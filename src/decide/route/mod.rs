@@ -9,7 +9,7 @@ mod serving;
 
 pub use chunks::{Chunk, RULES_PER_INGRESS, chunks};
 pub use controllers::{CONTROLLERS, Controller, Deeper, Hosts, Proof, class_name, class_object, controller};
-pub use diagnosis::diagnosis;
+pub use diagnosis::{diagnosis, hairpin};
 pub use objects::{
     Backend, BackendObjects, CHALLENGE_NAME, Home, JOB_LABEL, RUN_HEADER, SERVICE_PORT, backend_objects,
     challenge_ingress, ingress_name,
