@@ -15,6 +15,7 @@ mod faults;
 mod five;
 mod fuzz;
 mod hostile_ca;
+mod ipv6;
 mod kills;
 mod laptop;
 mod lost_account;
