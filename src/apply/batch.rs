@@ -22,7 +22,7 @@ use crate::decide::name::{ClassName, DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::route::{CHALLENGE_NAME, Route, controller, diagnosis};
+use crate::decide::route::{CHALLENGE_NAME, Route, controller, diagnosis, hairpin};
 use crate::decide::turns::Turns;
 
 /// Orders at the same time, as long as the CA does not ask for less. Each takes about 150 kB of memory while it is under way.
@@ -191,6 +191,10 @@ impl<'a> Batch<'a> {
             http_port: challenge.http_port,
             https_port: challenge.https_port,
             allow_private: challenge.private_addresses,
+            caa_identities: match &self.context.site.authority {
+                Some(Ok(authority)) => authority.caa_identities().to_vec(),
+                _ => Vec::new(),
+            },
             deadline: challenge.probe_timeout,
         }
     }
@@ -246,14 +250,24 @@ async fn probe(
     let hint = |(host, failure): &(&DnsName, ProbeFailure)| {
         let mut contributions = certificate.contributions.iter();
         let wanted_by = contributions.find(|contribution| contribution.hosts.contains(*host));
-        let likely = || diagnosis(&wanted_by?.source, host, classes, &failure.reached()?);
+        let likely = || {
+            let source = &wanted_by?.source;
+            let otherwise = || hairpin(source, host, failure.unconnected()?);
+            diagnosis(source, host, classes, &failure.reached()?).or_else(otherwise)
+        };
         let route = decision.routes.iter().find(|route| route.host == **host);
         let presented = route.and_then(|route| presented.object_of(route));
         likely().or_else(|| failure.hint(presented.unwrap_or(CHALLENGE_NAME)))
     };
     let dead = failures.iter().map(|(host, _)| (*host).clone()).collect();
+    let forbidden = failures
+        .iter()
+        .any(|(_, failure)| matches!(failure, ProbeFailure::Forbidden { .. }));
     let failure = Failure {
-        message: "no order was made, because the CA would not get an answer".into(),
+        message: match forbidden {
+            true => "no order was made, because the CA would refuse it".into(),
+            false => "no order was made, because the CA would not get an answer".into(),
+        },
         causes: failures.iter().map(|(_, failure)| failure.to_string()).collect(),
         hint: failures.iter().find_map(hint),
         slows_down: false,

@@ -1,6 +1,7 @@
 //! Pure: values in, values out. No client, clock, randomness, environment, file, socket or printing in here.
 
 pub mod backoff;
+pub mod caa;
 mod ceiling;
 pub mod checks;
 pub mod cronjob;

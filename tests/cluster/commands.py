@@ -13,6 +13,7 @@ from pathlib import Path
 import node
 import nodes
 from build import BuildFailed, binaries, build, say
+from components import FAMILIES
 from controllers import CONTROLLERS
 from processes import Process, tied_to_parent
 from state import Directory
@@ -55,13 +56,15 @@ def _parse(arguments):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, function, text, default_name="demo", words="", with_nodes=False):
-        usage = f"cluster {name}" + " [--nodes] [--controllers NAME,... [--front NAME]]" * with_nodes + " [--name NAME]" * bool(default_name) + words
+        usage = f"cluster {name}" + " [--nodes] [--ip-family FAMILY] [--controllers NAME,... [--front NAME]]" * with_nodes + " [--name NAME]" * bool(default_name) + words
         sub = commands.add_parser(name, description=text, usage=usage, **({"help": text} if text else {}))
         sub.set_defaults(command=function)
         if default_name:
             sub.add_argument("--name", type=_name, default=default_name, help="which cluster (default: %(default)s)")
         if with_nodes:
             sub.add_argument("--nodes", action="store_true", help="with a node that runs Pods; needs root")
+            text = "the addresses of Services and of the controller: %(choices)s (default: %(default)s)"
+            sub.add_argument("--ip-family", choices=tuple(FAMILIES), default="ipv4", metavar="FAMILY", help=text)
             text = "one of them to which all names lead, and the CA's requests with them, instead of Contour"
             sub.add_argument("--front", metavar="NAME", help=text)
             text = "with these ingress controllers beside Contour: " + ", ".join(CONTROLLERS)
@@ -110,6 +113,8 @@ def up(directory, options, lifeline=None):
     with_node = options.nodes
     if options.front and options.front not in options.controllers:
         raise Refused(f"`--front {options.front}` is not among the `--controllers`")
+    if options.ip_family != "ipv4" and (with_node or options.controllers):
+        raise Refused(f"`--ip-family {options.ip_family}` is for Contour without nodes: a node and the other controllers have IPv4 only")
     if with_node and os.geteuid():
         raise Refused("--nodes needs root, for the network and the containers of a node; without it, none is needed")
     build(with_node, options.controllers)
@@ -119,6 +124,8 @@ def up(directory, options, lifeline=None):
                 raise Refused(f"the cluster `{directory.name}` is up already, without a node; end it first (`down`)")
             if missing := [name for name in options.controllers if name not in running["controllers"]]:
                 raise Refused(f"the cluster `{directory.name}` is up already, without {', '.join(missing)}; end it first (`down`)")
+            if running["ip_family"] != options.ip_family:
+                raise Refused(f"the cluster `{directory.name}` is up already, with {running['ip_family']}; end it first (`down`)")
             say(f"the cluster `{directory.name}` is up already")
             return
         if reason := directory.ended():
@@ -145,6 +152,7 @@ def _start_supervisor(directory, options, lifeline):
         command += ["--controllers", ",".join(options.controllers)]
     if options.front:
         command += ["--front", options.front]
+    command += ["--ip-family", options.ip_family]
     if lifeline is not None:
         command += ["--lifeline", str(lifeline)]
         inherited.append(lifeline)
@@ -263,4 +271,4 @@ def _up_or_refuse(options):
 def supervise(options):
     programs = binaries(options.nodes, options.controllers)
     ends = (options.report, options.lifeline)
-    return Supervisor(Directory(options.name), programs, *ends, options.nodes, options.controllers, options.front).supervise()
+    return Supervisor(Directory(options.name), programs, *ends, options.nodes, options.controllers, options.front, options.ip_family).supervise()

@@ -25,6 +25,9 @@ PORTS = (
 )
 # The first address of the service range is the API server's own.
 SERVICE_RANGE, SERVICE_ADDRESS = "10.96.0.0/16", "10.96.0.1"
+SERVICE_RANGE6 = "fd00:10:96::/112"
+# By `--ip-family`: the ranges of Services' addresses, the first one's family being that of a Service that asks for none.
+FAMILIES = {"ipv4": (SERVICE_RANGE,), "dual": (SERVICE_RANGE, SERVICE_RANGE6), "ipv6": (SERVICE_RANGE6,)}
 PEBBLE_ENVIRONMENT = {
     "PEBBLE_VA_NOSLEEP": "1",
     "PEBBLE_WFE_NONCEREJECT": "5",  # per cent: a client has to cope with a refused nonce
@@ -46,11 +49,18 @@ class Cluster:
     node: Node | None = None
     controllers: tuple = ()
     front: str | None = None  # the controller to which all names lead; without one, Contour
+    ip_family: str = "ipv4"  # of FAMILIES
+    address6: str | None = None  # unless that is IPv4 alone
     token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def server(self):
         return f"https://{LOOPBACK}:{self.ports['apiserver']}"
+
+    @property
+    def addresses(self):
+        """The controller's, and what every name leads to: one of each family that there is."""
+        return [*([] if self.ip_family == "ipv6" else [self.address]), *([self.address6] if self.address6 else [])]
 
     @property
     def directory(self):
@@ -86,6 +96,8 @@ class Cluster:
             "kubectl": self.binary("kubectl"),
             "bin": programs,
             "address": self.address,
+            "address6": self.address6,
+            "ip_family": self.ip_family,
             "class": self.entrance["class"],
             "http_port": self.entrance["http_port"],
             "https_port": self.entrance["https_port"],
@@ -167,7 +179,8 @@ def challtestsrv(cluster):
             "-management", cluster.local("challtestsrv"),
             # A resolv.conf, which is what Pods have, cannot name a port.
             "-dnsserver", ",".join([cluster.local("dns"), *([f"{cluster.node.gateway}:53"] if cluster.node else [])]),
-            "-defaultIPv4", cluster.address, "-defaultIPv6", "",
+            "-defaultIPv4", "" if cluster.ip_family == "ipv6" else cluster.address,
+            "-defaultIPv6", cluster.address6 or "",
             "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
         ],
         ready=lambda: network.answers_connections(cluster.ports["challtestsrv"])
@@ -195,7 +208,8 @@ def apiserver(cluster):
     options = {
         "etcd-servers": f"http://{cluster.local('etcd')}",
         "bind-address": "0.0.0.0" if cluster.node else LOOPBACK,
-        "advertise-address": cluster.address,  # it refuses to advertise loopback, and to start without a route
+        # Of the family of the first range.
+        "advertise-address": cluster.addresses[0],  # it refuses to advertise loopback, and to start without a route
         "secure-port": cluster.ports["apiserver"],
         "cert-dir": cluster.file("apiserver"),
         "tls-cert-file": cluster.file("apiserver.pem"),
@@ -206,7 +220,7 @@ def apiserver(cluster):
         "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
         "service-account-key-file": key,
         "service-account-signing-key-file": key,
-        "service-cluster-ip-range": SERVICE_RANGE,
+        "service-cluster-ip-range": ",".join(FAMILIES[cluster.ip_family]),
         "audit-policy-file": FILES / "audit-policy.yaml",
         "audit-log-path": cluster.logs / "audit.log",
         # A request is in the log before its answer is complete, so that a test can count right after a run.
@@ -232,11 +246,12 @@ def contour(cluster):
         "debug-http-address": LOOPBACK, "debug-http-port": cluster.ports["contour_debug"],
         "health-address": LOOPBACK, "health-port": cluster.ports["contour_health"],
         "stats-address": LOOPBACK, "stats-port": cluster.ports["envoy_stats"],
-        "envoy-service-http-address": "0.0.0.0", "envoy-service-http-port": cluster.ports["http"],
-        "envoy-service-https-address": "0.0.0.0", "envoy-service-https-port": cluster.ports["https"],
+        # Contour lets this one take IPv4 too.
+        "envoy-service-http-address": "::" if cluster.address6 else "0.0.0.0", "envoy-service-http-port": cluster.ports["http"],
+        "envoy-service-https-address": "::" if cluster.address6 else "0.0.0.0", "envoy-service-https-port": cluster.ports["https"],
         "kubeconfig": cluster.file("kubeconfig"),
         "ingress-class-name": "contour",
-        "ingress-status-address": cluster.address,
+        "ingress-status-address": ",".join(cluster.addresses),
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
 

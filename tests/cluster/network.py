@@ -34,6 +34,19 @@ def own_address():
     return None
 
 
+def own_address6():
+    """A global IPv6 address of this machine, which an EndpointSlice takes; None without one."""
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii") as table:
+            rows = [line.split() for line in table]
+    except OSError:
+        return None  # a kernel without IPv6
+    for digits, _, _, scope, *_ in rows:
+        if scope == "00":
+            return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+    return None
+
+
 def free_ports(names):
     """A free port for each name. Another program may take one before we do; whoever starts a cluster tries again."""
     held = []

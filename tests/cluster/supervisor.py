@@ -40,7 +40,7 @@ class Failed(Exception):
 class Supervisor:
     """Starts, watches and ends the components. It has one thread only: see `tied_to_parent`."""
 
-    def __init__(self, directory, binaries, report, lifeline, with_node, controllers=(), front=None):
+    def __init__(self, directory, binaries, report, lifeline, with_node, controllers=(), front=None, ip_family="ipv4"):
         self.directory = directory
         self.binaries = binaries
         self.report_to = report  # a pipe to the command that waits until all is ready
@@ -48,6 +48,7 @@ class Supervisor:
         self.with_node = with_node
         self.controllers = controllers
         self.front = front
+        self.ip_family = ip_family
         self.node = None
         self.told_to_end = False
         self.processes = []  # oldest first
@@ -122,6 +123,9 @@ class Supervisor:
         address = network.own_address()
         if address is None:
             raise Failed("network", "this machine has no IPv4 address but loopback, which an EndpointSlice refuses")
+        address6 = network.own_address6() if self.ip_family != "ipv4" else None
+        if self.ip_family != "ipv4" and address6 is None:
+            raise Failed("network", "this machine has no IPv6 address but loopback and link-local ones, which an EndpointSlice refuses")
         cluster = components.Cluster(
             name=self.directory.name,
             path=self.directory.path,
@@ -132,6 +136,8 @@ class Supervisor:
             node=self.node,
             controllers=self.controllers,
             front=self.front,
+            ip_family=self.ip_family,
+            address6=address6,
         )
         components.prepare(cluster)
         if self.node:

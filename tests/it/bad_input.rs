@@ -5,6 +5,7 @@
 
 mod api_server;
 mod ca;
+mod causes;
 mod challenge;
 mod cluster;
 mod row;

@@ -5,6 +5,7 @@
 
 mod allocations;
 mod bad_input;
+mod caa;
 mod cli;
 mod controllers;
 mod cronjob;
@@ -15,6 +16,7 @@ mod five;
 mod fuzz;
 mod gateways;
 mod hostile_ca;
+mod ipv6;
 mod kills;
 mod laptop;
 mod lost_account;

@@ -34,6 +34,8 @@ pub(super) struct Meta {
     #[serde(default)]
     pub(super) profiles: BTreeMap<String, String>,
     pub(super) terms_of_service: Option<String>,
+    /// By which names CAA records know the CA (RFC 8555 section 9.7.6). A CA without any may write `null`.
+    pub(super) caa_identities: Option<Vec<String>>,
 }
 
 /// Reads a directory, or says what the answer is instead.
@@ -145,11 +147,15 @@ mod tests {
     #[test]
     fn a_directory_is_read() {
         let body = format!(
-            r#"{{{URLS},"renewalInfo":"https://c/r","x":"y","meta":{{"externalAccountRequired":true,"termsOfService":"data:x","profiles":{{"b":"B","a":"A"}}}}}}"#
+            r#"{{{URLS},"renewalInfo":"https://c/r","x":"y","meta":{{"externalAccountRequired":true,"termsOfService":"data:x","caaIdentities":["ca.example"],"profiles":{{"b":"B","a":"A"}}}}}}"#
         );
         let facts = read(answer(200, &body)).expect("a directory");
         assert_eq!(facts.renewal_info.as_deref(), Some("https://c/r"));
         assert!(facts.meta.external_account_required);
+        assert_eq!(
+            facts.meta.caa_identities.as_deref(),
+            Some(["ca.example".to_owned()].as_slice())
+        );
         assert_eq!(facts.meta.profiles.keys().collect::<Vec<_>>(), ["a", "b"]);
         let least = read(answer(200, &format!("{{{URLS}}}"))).expect("a directory");
         let expected = DirectoryFacts {

@@ -185,6 +185,11 @@ impl Authority {
         self.facts.renewal_info.is_some()
     }
 
+    /// By which names CAA records know the CA; none where the directory does not say.
+    pub fn caa_identities(&self) -> &[String] {
+        self.facts.meta.caa_identities.as_deref().unwrap_or_default()
+    }
+
     /// Whether the directory lists the profile of the settings; the error lists what there is. Costs no request.
     pub fn check_profile(&self) -> Result<(), AcmeError> {
         let profiles = &self.facts.meta.profiles;

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::decide::name::DnsName;
+use crate::decide::caa::CaaRefusal;
+use crate::decide::name::{DnsName, RUN_LABEL, RunId};
 use crate::decide::route::RUN_HEADER;
+
+/// What a redirect leads to that was asked before. Who answers keeps no state, so it would say the same again.
+pub(super) const CIRCLE: &str = "which was asked before: the redirects go in a circle";
 
 /// Where a wrong answer came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub enum ProbeFailure {
         location: String,
         problem: &'static str,
     },
+    /// A CAA record of the host, or of a name above it, does not let the CA sign.
+    #[error("`{host}`: {refusal}")]
+    Forbidden { host: DnsName, refusal: Box<CaaRefusal> },
     /// No failure was seen before the time was over.
     #[error("`{host}` gave {answers} good answers in a row within {} s, and {needed} are needed", deadline.as_secs())]
     TooSlow {
@@ -110,6 +117,7 @@ impl ProbeFailure {
             Self::NoAnswer { .. } => "NoAnswer",
             Self::WrongAnswer { .. } => "WrongAnswer",
             Self::BadRedirect { .. } => "BadRedirect",
+            Self::Forbidden { .. } => "Forbidden",
             Self::TooSlow { .. } => "TooSlow",
         }
     }
@@ -133,9 +141,13 @@ impl ProbeFailure {
                 "CAs connect to port 80: does the name point at the ingress controller, and does every firewall let port 80 through?"
             }
             Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, ingress)),
+            Self::BadRedirect { problem, .. } if *problem == CIRCLE => {
+                "exempt `/.well-known/acme-challenge/` from the redirects of what answers there; often a proxy in front speaks http to a server that redirects to https"
+            }
             Self::BadRedirect { .. } => {
                 "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
             }
+            Self::Forbidden { refusal, .. } => return Some(refusal.hint()),
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {
                 "if the controller or the resolver is slow, give it more time with `--probe-timeout`"
             }
@@ -160,6 +172,18 @@ impl ProbeFailure {
         }
     }
 
+    /// The addresses of the host, of which none took a connection.
+    pub fn unconnected(&self) -> Option<&[IpAddr]> {
+        match self {
+            Self::ConnectFailed {
+                addresses,
+                redirects: 0,
+                ..
+            } => Some(addresses),
+            _ => None,
+        }
+    }
+
     /// Whether waiting does not help: what DNS and a status say of the probed host does not change within a minute. For
     /// another host it may help: a redirect led there, and it may go away when the controller takes up the route.
     pub(super) fn is_lasting(&self, probed: &DnsName) -> bool {
@@ -175,7 +199,16 @@ impl ProbeFailure {
 
 fn answer_hint(status: StatusCode, speaker: &Speaker, ingress: &str) -> String {
     let words = match (speaker, status.as_u16()) {
-        (Speaker::OtherRun(_), _) => "two runs at once, or two installations, answer for this host",
+        (Speaker::OtherRun(run), _) => {
+            let answer = "two runs at once, or two installations, answer for this host";
+            // A header may say anything.
+            return match run.parse::<RunId>() {
+                Ok(run) => format!(
+                    "{answer}: `kubectl get ingress,service -A -l {RUN_LABEL}={run}` shows the objects of the other"
+                ),
+                Err(_) => answer.to_owned(),
+            };
+        }
         (Speaker::Unnamed, _) => "a proxy in front of the controller removes the header, or answers from a cache",
         (Speaker::ThisRun, _) => "something in front of the controller changes the text of the answer",
         (Speaker::Stranger, 401 | 403) => {

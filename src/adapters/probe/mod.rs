@@ -10,6 +10,7 @@
 //! - *ingress*: to the addresses that a controller wrote into an Ingress's status. This is for networks in which a cluster
 //!   cannot reach its own public address.
 
+mod caa;
 mod failure;
 mod prober;
 mod proof;

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::try_join;
 use hickory_resolver::TokioResolver;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::{TlsConnector, rustls};
 
-use super::failure::ProbeFailure;
+use super::caa::Caa;
+use super::failure::{CIRCLE, ProbeFailure};
 use super::proof::{Answered, Proved, Row, Way};
 use super::rules::{Answer, Target, Verdict, judge, may_fall_back, reachable};
 use super::settings::{ProbeMode, ProbeSettings};
@@ -48,6 +50,7 @@ pub enum ProbeError {
 /// Probes routes, any number at a time.
 pub struct Prober {
     settings: ProbeSettings,
+    caa: Caa,
     run: RunId,
     thumbprint: String,
     resolver: TokioResolver,
@@ -70,6 +73,7 @@ impl Prober {
         Ok(Self {
             resolver: wire::resolver(settings.resolver).map_err(|error| ProbeError::Resolver(error.to_string()))?,
             tls: wire::tls_connector().map_err(ProbeError::Tls)?,
+            caa: Caa::new(settings.caa_identities.clone()),
             settings,
             run,
             thumbprint,
@@ -80,20 +84,28 @@ impl Prober {
         })
     }
 
-    /// Asks until `host` has given this run's answer as often in a row, and over as long a time, as `proof` demands.
+    /// Asks until `host` has given this run's answer as often in a row, and over as long a time, as `proof` demands; meanwhile asks
+    /// whether the CA may sign for it.
     ///
     /// `status_addresses` are the IP addresses and host names that a controller wrote into the Ingress's status.
     /// If the future is dropped, the probe ends. Only the resolver has tasks of its own.
     ///
     /// # Errors
     ///
-    /// The last failure before the deadline. A failure that waiting does not change is returned when it is seen twice.
+    /// The last failure before the deadline. A failure that waiting does not change is returned when it is seen twice, a CAA record
+    /// that forbids the CA at once.
     pub async fn probe(
         &self,
         host: &DnsName,
         status_addresses: &[String],
         proof: Proof,
     ) -> Result<Proved, ProbeFailure> {
+        let may_sign = self.caa.check(&self.resolver, host);
+        let ((), proved) = try_join(may_sign, self.prove(host, status_addresses, proof)).await?;
+        Ok(proved)
+    }
+
+    async fn prove(&self, host: &DnsName, status_addresses: &[String], proof: Proof) -> Result<Proved, ProbeFailure> {
         let deadline = Instant::now() + self.settings.deadline.min(Duration::from_secs(86_400));
         let (mut seen, mut lasting) = (None, 0);
         let mut row = Row::default();
@@ -174,6 +186,7 @@ impl Prober {
             path: format!("{CHALLENGE_PATH}/{token}"),
         };
         let mut redirects = 0;
+        let mut asked: Vec<Target> = Vec::new();
         loop {
             let url = target.shown(&token);
             let addresses = match behind {
@@ -202,12 +215,17 @@ impl Prober {
             } else {
                 target.follow(&location, self.settings.http_port, self.settings.https_port)
             };
-            target = next.map_err(|problem| ProbeFailure::BadRedirect {
+            let next = next.and_then(|next| match next == target || asked.contains(&next) {
+                true => Err(CIRCLE),
+                false => Ok(next),
+            });
+            let next = next.map_err(|problem| ProbeFailure::BadRedirect {
                 url,
                 address,
                 location: location.replace(&token, "...").chars().take(200).collect(),
                 problem,
             })?;
+            asked.push(std::mem::replace(&mut target, next));
         }
     }
 

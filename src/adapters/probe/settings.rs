@@ -28,6 +28,8 @@ pub struct ProbeSettings {
     pub https_port: u16,
     /// Whether a name may resolve to an address of a private network: false with a public CA.
     pub allow_private: bool,
+    /// By which names CAA records know the CA; without any, no CAA record is asked for.
+    pub caa_identities: Vec<String>,
     /// The time that a route may take until it is proved.
     pub deadline: Duration,
 }

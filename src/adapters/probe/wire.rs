@@ -11,7 +11,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,7 @@ use tokio_rustls::{TlsConnector, rustls};
 
 use super::failure::ProbeFailure;
 use super::rules::{Answer, Target};
+use crate::decide::caa::CaaRecord;
 use crate::decide::name::DnsName;
 
 /// For one address; Let's Encrypt gives up about as soon.
@@ -158,6 +159,25 @@ pub(super) async fn resolve(resolver: &TokioResolver, host: &DnsName) -> Result<
             cause: error.to_string(),
         },
         None => ProbeFailure::AddressMissing { host },
+    })
+}
+
+/// The CAA records of a name, or of what it is an alias of. None is an answer too; a server that fails gives no answer.
+pub(super) async fn caa(resolver: &TokioResolver, name: &str) -> Result<Vec<CaaRecord>, String> {
+    match resolver.lookup(format!("{name}."), RecordType::CAA).await {
+        Ok(answer) => Ok(answer.answers().iter().filter_map(caa_record).collect()),
+        Err(error) if error.is_no_records_found() => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn caa_record(record: &Record) -> Option<CaaRecord> {
+    let RData::CAA(caa) = &record.data else { return None };
+    Some(CaaRecord {
+        owner: record.name.to_utf8().trim_end_matches('.').to_owned(),
+        critical: caa.issuer_critical,
+        tag: caa.tag.clone(),
+        value: String::from_utf8_lossy(&caa.value).into_owned(),
     })
 }
 

@@ -36,15 +36,36 @@ pub fn diagnosis(source: &Source, host: &DnsName, classes: &[IngressClass], reac
     if reached.is_empty() || reached.iter().any(|address| status.contains(address)) {
         return None;
     }
-    let listed = |addresses: &[IpAddr]| {
-        let quoted: Vec<String> = addresses.iter().map(|address| format!("`{address}`")).collect();
-        quoted.join(", ")
-    };
+    if reached.iter().all(IpAddr::is_ipv6) && status.iter().all(IpAddr::is_ipv4) {
+        return Some(format!(
+            "the AAAA record of `{host}` leads to {}, and the controller's address is {}: CAs ask IPv6 first, so remove the AAAA record, or point it at the controller",
+            listed(reached),
+            listed(&status)
+        ));
+    }
     Some(format!(
         "`{host}` leads to {}, but the controller's address is {}: point the DNS record of `{host}` at the controller, unless what is there forwards to it",
         listed(reached),
         listed(&status)
     ))
+}
+
+/// What to do where DNS leads to the controller's own address, and nothing there takes a connection.
+pub fn hairpin(source: &Source, host: &DnsName, tried: &[IpAddr]) -> Option<String> {
+    let own = |address: &&IpAddr| source.addresses().iter().any(|it| it.parse() == Ok(**address));
+    let own: Vec<IpAddr> = tried.iter().filter(own).copied().collect();
+    if own.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "{} is the controller's own address: does `curl -sI http://{host}/` from outside of the cluster get an answer? If not, port 80 is closed, or the controller does not run; if it does, the cluster cannot connect to its own load balancer (hairpin): let the controller write an address into the Ingress's status that the cluster can connect to, and `--probe auto` asks there",
+        listed(&own)
+    ))
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    let quoted: Vec<String> = addresses.iter().map(|address| format!("`{address}`")).collect();
+    quoted.join(", ")
 }
 
 #[cfg(test)]
@@ -86,6 +107,13 @@ mod tests {
                 there,
                 Some("`a.example` leads to `198.51.100.7`, but the controller's address is `192.0.2.1`, `192.0.2.2`"),
             ),
+            (
+                spec("contour"),
+                vec![here],
+                "2001:db8::7",
+                Some("the AAAA record of `a.example` leads to `2001:db8::7`"),
+            ),
+            (spec("contour"), vec!["2001:db8::7", here], "2001:db8::7", None),
             (spec("contour"), vec![here], here, None),
             // A name in the status leads anywhere.
             (spec("contour"), vec!["lb.example"], there, None),
@@ -105,5 +133,20 @@ mod tests {
             let unread = diagnosis(&source, &"a.example".parse().expect("a name"), &[], &reached);
             assert!(!unread.unwrap_or_default().contains("no IngressClass"));
         }
+    }
+
+    #[test]
+    fn only_the_controllers_own_address_is_a_hairpin() {
+        let mut ingress = ingress("web", "a");
+        ingress.addresses = vec!["192.0.2.1".into(), "lb.example".into()];
+        let host = "a.example".parse().expect("a name");
+        let said = |tried: &[&str]| {
+            let tried: Vec<IpAddr> = tried.iter().map(|it| it.parse().expect("an address")).collect();
+            let source = Source::Ingress(ingress.into());
+            hairpin(&source, &host, &tried)
+        };
+        let own = said(&["2001:db8::7", "192.0.2.1"]).expect("a hint");
+        assert!(own.starts_with("`192.0.2.1` is the controller's own address"), "{own}");
+        assert_eq!(said(&["2001:db8::7", "198.51.100.7"]), None);
     }
 }

@@ -11,7 +11,7 @@ mod serving;
 
 pub use chunks::{Chunk, RULES_PER_INGRESS, chunks};
 pub use controllers::{CONTROLLERS, Controller, Deeper, Hosts, Proof, class_name, class_object, controller};
-pub use diagnosis::diagnosis;
+pub use diagnosis::{diagnosis, hairpin};
 pub use http_route::{HTTP_ROUTE_HOSTNAMES, challenge_http_route, http_route_name, reference_grants};
 pub(super) use listener::{http_listener, served_by};
 pub use objects::{

@@ -103,6 +103,9 @@ pub fn backend_objects(home: &Home, backend: &Backend) -> BackendObjects {
     let service = core::Service {
         metadata: home.metadata(CHALLENGE_NAME.to_owned()),
         spec: Some(core::ServiceSpec {
+            // Nothing but our own slice stands behind it then, whose family may be either. A selector would also find the other
+            // address of a Pod, at which the responder may not listen.
+            ip_family_policy: selector.is_none().then(|| "PreferDualStack".into()),
             selector,
             ports: Some(vec![core::ServicePort {
                 name: Some("http".into()),
@@ -322,7 +325,9 @@ mod tests {
             &home(),
             &Backend::Address("192.0.2.1".parse().expect("an address"), 8080),
         );
-        assert_eq!(address.service.spec.and_then(|spec| spec.selector), None);
+        let spec = address.service.spec.expect("a spec");
+        assert_eq!(spec.selector, None);
+        assert_eq!(spec.ip_family_policy.as_deref(), Some("PreferDualStack"));
         let slice = address.endpoint_slice.expect("a slice");
         assert_eq!(slice.endpoints.expect("endpoints")[0].addresses, ["192.0.2.1"]);
     }

@@ -56,7 +56,7 @@ fn the_way_of_the_challenge() {
         "nobody listens where the host leads",
         port.env("KUBE_LEGO_ONCE_PROBE_TIMEOUT", "2s"),
         1,
-        &["no order was made"],
+        &["no order was made", "is the controller's own address", "(hairpin)"],
     );
     drop(taken);
 

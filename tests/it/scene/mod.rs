@@ -23,6 +23,7 @@ pub use pebble::Pebble;
 pub use tools::{break_dns, curl, decoded, eventually, kubectl};
 
 use manifests::rbac;
+use tools::own_address;
 
 /// The state file of `tests/cluster/cluster run`.
 pub fn cluster() -> &'static Value {
@@ -282,9 +283,9 @@ impl Scene {
             .env("KUBE_LEGO_ONCE_CA_BUNDLE", state("directory_ca"))
             .env("KUBE_LEGO_ONCE_PROFILE", "default")
             .env("KUBE_LEGO_ONCE_ANNOTATION", &self.annotation)
-            .env("KUBE_LEGO_ONCE_LISTEN", "0.0.0.0:0")
+            .env("KUBE_LEGO_ONCE_LISTEN", own_address().1)
             .env("KUBE_LEGO_ONCE_PROBE_TIMEOUT", "10s")
-            .env("KUBE_LEGO_ONCE_ADVERTISE_ADDRESS", state("address"))
+            .env("KUBE_LEGO_ONCE_ADVERTISE_ADDRESS", own_address().0)
             .env("KUBE_LEGO_ONCE_RESOLVER", state("dns"))
             .env("KUBE_LEGO_ONCE_PROBE_HTTP_PORT", self.controller.http_port.to_string())
             .env(

@@ -35,6 +35,14 @@ pub fn kubectl(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// This machine as the cluster reaches it, and where to listen for that: by IPv6 alone where the cluster has it.
+pub(super) fn own_address() -> (&'static str, String) {
+    match cluster()["address6"].as_str() {
+        Some(six) => (six, format!("[{six}]:0")),
+        None => (state("address"), "0.0.0.0:0".into()),
+    }
+}
+
 /// The CA's DNS: makes every lookup of a host fail.
 pub fn break_dns(host: &str) {
     let url = format!("{}/set-servfail", state("challtestsrv_management"));
