@@ -10,11 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, LeaseWait, in_cluster_namespace};
+use crate::apply::key::KeyMaker;
 use crate::apply::ledger::LedgerWrites;
 use crate::apply::stop::Stop;
 use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::Directory;
 use crate::decide::inspection::Marker;
+use crate::decide::key_type::KeyType;
 use crate::decide::name::RunId;
 use crate::decide::route::Home;
 use crate::observe::site::Site;
@@ -38,6 +40,10 @@ pub struct Context {
     pub directory: Option<Directory>,
     /// The profile of every order.
     pub profile: Option<String>,
+    /// The type of a new key, unless an Ingress asks for another.
+    pub key_type: KeyType,
+    /// Makes the keys.
+    pub keys: KeyMaker,
 }
 
 impl Context {
@@ -54,6 +60,8 @@ impl Context {
             challenge: settings.challenge.clone(),
             directory: settings.policy.directory.clone(),
             profile: settings.policy.profile.clone(),
+            key_type: settings.policy.key_type,
+            keys: KeyMaker::new(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod context;
+mod key;
 pub mod ledger;
 mod order;
 mod outcomes;

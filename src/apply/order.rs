@@ -14,6 +14,7 @@ use crate::decide::backoff::{Attempt, Attempts, Refused};
 use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, CertificateId, verify_issued};
+use crate::decide::key_type::KeyType;
 use crate::decide::ledger::{Entry, EntryKey, EntryKind, Pending, PrivateKeyPem};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
@@ -212,10 +213,13 @@ async fn order_anew(
             certificate.secret
         );
     }
-    order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
+    let asked = KeyType::asked_for(certificate).map_err(|why| Failure::new(why, None))?;
+    let key = context.keys.key(asked.unwrap_or(context.key_type));
+    let validated = async { Ok(order.validate(Instant::now() + VALIDATION_DEADLINE).await?) };
+    // At the same time: an RSA key may take as long as the CA's questions.
+    let (key, ()) = tokio::try_join!(key, validated)?;
 
     let names: Vec<String> = certificate.hosts.iter().map(ToString::to_string).collect();
-    let key = KeyPair::generate().map_err(|error| failure("make a key", &error))?;
     let request = certificate_request(&key, &names)?;
     let pending = Pending {
         namespace: certificate.secret.namespace.to_string(),

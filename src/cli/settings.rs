@@ -294,6 +294,7 @@ impl DecisionArgs {
             interval: self.interval,
             selection,
             max_orders: self.max_orders,
+            key_type: self.key_type,
             force: false,
             retry_now: false,
         }

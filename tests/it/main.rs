@@ -14,6 +14,7 @@ mod faults;
 mod five;
 mod fuzz;
 mod hostile_ca;
+mod key_types;
 mod kills;
 mod laptop;
 mod lost_account;

@@ -31,6 +31,8 @@ reasons! {
     UnsupportedController,
     /// Another Ingress has the challenge's very path, and the controller may prefer it.
     ChallengePathTaken,
+    /// The Ingresses ask for two types of key, or for one that there is not.
+    UnclearKeyType,
     /// The API server would not take the name.
     InvalidSecretName,
     /// A read failed.
