@@ -218,6 +218,9 @@ pub(super) struct AuthorityArgs {
     /// Profile to order; the directory lists the names
     #[arg(long, env = "KUBE_LEGO_ONCE_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(super) profile: Option<String>,
+    /// Chain to store if the CA offers several: the common name of the issuer of its topmost certificate, such as "ISRG Root X1"
+    #[arg(long, env = "KUBE_LEGO_ONCE_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) preferred_chain: Option<String>,
     /// Contact address of a new account; optional
     #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS", value_parser = NonEmptyStringValueParser::new())]
     pub(super) email: Option<String>,

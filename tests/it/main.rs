@@ -5,6 +5,7 @@
 
 mod allocations;
 mod bad_input;
+mod chains;
 mod cli;
 mod controllers;
 mod cronjob;
