@@ -294,6 +294,7 @@ impl From<AcmeError> for Failure {
             message: error.what(),
             causes: error.causes(),
             slows_down: error.asks_for_less(),
+            unanswered: false,
             refused: error.refused().map(Box::new),
             hint: error.hint(),
         }

@@ -315,6 +315,8 @@ pub enum Format {
     Yaml,
     /// `secret/NAME -n NAMESPACE` of what is due, a line each, for `xargs -L1 kubectl ...`.
     Name,
+    /// Metrics for Prometheus (OpenMetrics text).
+    Prometheus,
 }
 
 #[derive(Clone, Debug, Args)]

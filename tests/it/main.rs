@@ -21,6 +21,7 @@ mod laptop;
 mod lost_account;
 mod manifests;
 mod memory;
+mod metrics;
 mod migration;
 mod offline;
 mod operating;
