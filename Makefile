@@ -41,6 +41,7 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
 	$(MAKE) --no-print-directory TABLES= test-controllers
 	$(MAKE) --no-print-directory test-gateways
+	$(CLUSTER) run --ip-family dual -- cargo test --locked --test it ipv6:: -- --ignored --nocapture
 	$(if $(NODES),,@echo '$(WITHOUT_NODES)' >&2)
 
 WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that needs root

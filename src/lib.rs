@@ -42,8 +42,9 @@ pub mod problem;
 pub mod report;
 
 use std::io::{self, Write};
+use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use adapters::responder::Responder;
 use apply::context::Context;
@@ -55,6 +56,7 @@ use observe::site::Site;
 use problem::Wrong;
 use report::events::{Event, events};
 use report::explanation::explanation;
+use report::prometheus::Timing;
 use report::{ExitStatus, Report};
 
 /// What the program ends with.
@@ -121,12 +123,18 @@ pub async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<Ending> {
 async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<Ending> {
     match &settings.action {
         Action::Run { output, timeout } => {
+            let begun = Instant::now();
             let (report, unfinished) = run_once(site, settings, &stop.or_after(*timeout)).await?;
             let status = if unfinished.is_some() {
                 ExitStatus::Failure
             } else {
                 report.exit_status()
             };
+            let report = report.timed(Timing {
+                ended: Timestamp::now(),
+                duration: begun.elapsed().try_into().unwrap_or(SignedDuration::MAX),
+                succeeded: status == ExitStatus::Success,
+            });
             Ok(Ending {
                 unfinished,
                 ..print(report, status, *output, settings)
@@ -277,5 +285,6 @@ fn print(report: Report, status: ExitStatus, format: Format, settings: &Settings
         Format::Json => report.write_json(out),
         Format::Yaml => report.write_yaml(out),
         Format::Name => report.write_names(out),
+        Format::Prometheus => report.write_prometheus(out),
     })
 }

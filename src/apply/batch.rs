@@ -271,6 +271,7 @@ async fn probe(
         causes: failures.iter().map(|(_, failure)| failure.to_string()).collect(),
         hint: failures.iter().find_map(hint),
         slows_down: false,
+        unanswered: true,
         refused: None,
     };
     Err((failure, dead))

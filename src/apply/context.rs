@@ -10,11 +10,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, LeaseWait, in_cluster_namespace};
+use crate::apply::chain::ChainChoice;
+use crate::apply::key::KeyMaker;
 use crate::apply::ledger::LedgerWrites;
 use crate::apply::stop::Stop;
 use crate::cli::{ChallengeSettings, Reach, Settings};
 use crate::decide::directory::Directory;
 use crate::decide::inspection::Marker;
+use crate::decide::key_type::KeyType;
 use crate::decide::name::RunId;
 use crate::decide::route::Home;
 use crate::observe::site::Site;
@@ -38,6 +41,12 @@ pub struct Context {
     pub directory: Option<Directory>,
     /// The profile of every order.
     pub profile: Option<String>,
+    /// The type of a new key, unless an Ingress asks for another.
+    pub key_type: KeyType,
+    /// Which chain is stored.
+    pub chains: ChainChoice,
+    /// Makes the keys.
+    pub keys: KeyMaker,
 }
 
 impl Context {
@@ -46,6 +55,8 @@ impl Context {
     /// # Errors
     /// Where the system gives no random bytes.
     pub fn new(site: Site, settings: &Settings, stop: Stop) -> anyhow::Result<Self> {
+        let authority = settings.authority.as_ref();
+        let preferred_chain = authority.and_then(|authority| authority.preferred_chain.clone());
         Ok(Self {
             ledger: LedgerWrites::new(site.cluster.clone(), site.home.clone()),
             site,
@@ -54,6 +65,9 @@ impl Context {
             challenge: settings.challenge.clone(),
             directory: settings.policy.directory.clone(),
             profile: settings.policy.profile.clone(),
+            key_type: settings.policy.key_type,
+            chains: ChainChoice::new(preferred_chain),
+            keys: KeyMaker::new(),
         })
     }
 

@@ -1,7 +1,9 @@
 //! The sequence of effects: prepare, then solve the batch; withdraw on every way out.
 
 mod batch;
+mod chain;
 pub mod context;
+mod key;
 pub mod ledger;
 mod order;
 mod outcomes;

@@ -14,6 +14,7 @@ use crate::decide::backoff::{Attempt, Attempts, Refused};
 use crate::decide::checks::claims_to_remove;
 use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, CertificateId, verify_issued};
+use crate::decide::key_type::KeyType;
 use crate::decide::ledger::{Entry, EntryKey, EntryKind, Pending, PrivateKeyPem};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
@@ -66,7 +67,7 @@ async fn try_obtain(
         mut pending,
         chain,
         facts,
-    } = match take_up(decision, account, held).await? {
+    } = match take_up(decision, account, held, context).await? {
         Some(obtained) => obtained,
         None => order_anew(decision, account, held, context).await?,
     };
@@ -138,7 +139,12 @@ fn left(decision: &Decision, account: &Account) -> Option<Pending> {
 
 /// The certificate that an earlier run left, or one by the order that it left (I7); nothing where no certificate can come of
 /// that any more, so that nothing is lost by a new one. As long as one may, its key is kept.
-async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Result<Option<Obtained>, Failure> {
+async fn take_up(
+    decision: &Decision,
+    account: &Account,
+    held: &Held,
+    context: &Context,
+) -> Result<Option<Obtained>, Failure> {
     if let Some(issued) = issued(decision) {
         return Ok(Some(issued));
     }
@@ -146,7 +152,7 @@ async fn take_up(decision: &Decision, account: &Account, held: &Held) -> Result<
         return Ok(None);
     };
     held.check()?;
-    let why = match ordered(&pending, account, held).await {
+    let why = match ordered(&pending, account, held, context).await {
         Ok(chain) => match Obtained::new(pending, chain) {
             Ok(obtained) if obtained.is_news_to(decision) => return Ok(Some(obtained)),
             Ok(_) => "the certificate of the order in the ledger is the one that is stored".to_owned(),
@@ -183,7 +189,7 @@ impl From<AcmeError> for Unobtained {
 }
 
 /// The certificate of an order whose key is in the ledger.
-async fn ordered(pending: &Pending, account: &Account, held: &Held) -> Result<String, Unobtained> {
+async fn ordered(pending: &Pending, account: &Account, held: &Held, context: &Context) -> Result<String, Unobtained> {
     let key =
         KeyPair::from_pem(&pending.key.0).map_err(|_| Unobtained::Ended("the key in the ledger is none".into()))?;
     let request =
@@ -191,7 +197,8 @@ async fn ordered(pending: &Pending, account: &Account, held: &Held) -> Result<St
     let mut order = account.resume(&pending.order).await?;
     order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
     let deadline = Instant::now() + ISSUANCE_DEADLINE;
-    Ok(order.certificate(&request, deadline, || held.check().is_ok()).await?)
+    let chain = order.certificate(&request, deadline, || held.check().is_ok()).await?;
+    Ok(context.chains.of(chain, &order, pending).await)
 }
 
 /// A new order, from its creation to its certificate.
@@ -212,10 +219,13 @@ async fn order_anew(
             certificate.secret
         );
     }
-    order.validate(Instant::now() + VALIDATION_DEADLINE).await?;
+    let asked = KeyType::asked_for(certificate).map_err(|why| Failure::new(why, None))?;
+    let key = context.keys.key(asked.unwrap_or(context.key_type));
+    let validated = async { Ok(order.validate(Instant::now() + VALIDATION_DEADLINE).await?) };
+    // At the same time: an RSA key may take as long as the CA's questions.
+    let (key, ()) = tokio::try_join!(key, validated)?;
 
     let names: Vec<String> = certificate.hosts.iter().map(ToString::to_string).collect();
-    let key = KeyPair::generate().map_err(|error| failure("make a key", &error))?;
     let request = certificate_request(&key, &names)?;
     let pending = Pending {
         namespace: certificate.secret.namespace.to_string(),
@@ -237,11 +247,12 @@ async fn order_anew(
     let chain = order
         .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
         .await?;
+    let chain = context.chains.of(chain, &order, &pending).await;
     Obtained::new(pending, chain)
 }
 
 /// Signatures, names, key and validity, and of the leaf what a report says.
-fn verify(pending: &Pending, chain: &str) -> Result<CertificateFacts, Failure> {
+pub(super) fn verify(pending: &Pending, chain: &str) -> Result<CertificateFacts, Failure> {
     let key = pending.key.0.as_bytes();
     verify_issued(chain.as_bytes(), key, &pending.hosts, Timestamp::now())
         .map_err(|why| failure("verify what the CA issued", &why))
@@ -283,6 +294,7 @@ impl From<AcmeError> for Failure {
             message: error.what(),
             causes: error.causes(),
             slows_down: error.asks_for_less(),
+            unanswered: false,
             refused: error.refused().map(Box::new),
             hint: error.hint(),
         }

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::adapters::probe::ProbeMode;
 use crate::decide::directory::Directory;
+use crate::decide::key_type::KeyType;
 use crate::decide::name::{DnsName, RunId};
 use crate::decide::policy::TLS_ACME;
 use crate::decide::selection::{LabelSelector, ObjectName};
@@ -217,6 +218,9 @@ pub(super) struct AuthorityArgs {
     /// Profile to order; the directory lists the names
     #[arg(long, env = "KUBE_LEGO_ONCE_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(super) profile: Option<String>,
+    /// Chain to store if the CA offers several: the common name of the issuer of its topmost certificate, such as "ISRG Root X1"
+    #[arg(long, env = "KUBE_LEGO_ONCE_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) preferred_chain: Option<String>,
     /// Contact address of a new account; optional
     #[arg(long, env = "KUBE_LEGO_ONCE_EMAIL", value_name = "ADDRESS", value_parser = NonEmptyStringValueParser::new())]
     pub(super) email: Option<String>,
@@ -259,6 +263,15 @@ pub(super) struct DecisionArgs {
     /// Most new orders of a run; the rest waits for the next one [default: 300 in 3 hours at Let's Encrypt, elsewhere no limit]
     #[arg(long, env = "KUBE_LEGO_ONCE_MAX_ORDERS", value_name = "NUMBER")]
     pub(super) max_orders: Option<usize>,
+    /// Type of the private key of a new certificate, unless an Ingress asks for another (annotation kube-lego-once.dev/key-type)
+    #[arg(
+        long,
+        env = "KUBE_LEGO_ONCE_KEY_TYPE",
+        value_name = "TYPE",
+        value_parser = PossibleValuesParser::new(KeyType::ALL.map(KeyType::word)).try_map(|word| word.parse::<KeyType>()),
+        default_value = KeyType::default().word()
+    )]
+    pub(super) key_type: KeyType,
     /// Time until the next run: a certificate that the CA wants renewed before then is due now
     #[arg(long, env = "KUBE_LEGO_ONCE_INTERVAL", value_name = "DURATION", value_parser = duration, default_value = "24h")]
     pub(super) interval: SignedDuration,
@@ -302,6 +315,8 @@ pub enum Format {
     Yaml,
     /// `secret/NAME -n NAMESPACE` of what is due, a line each, for `xargs -L1 kubectl ...`.
     Name,
+    /// Metrics for Prometheus (OpenMetrics text).
+    Prometheus,
 }
 
 #[derive(Clone, Debug, Args)]

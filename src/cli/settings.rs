@@ -294,6 +294,7 @@ impl DecisionArgs {
             interval: self.interval,
             selection,
             max_orders: self.max_orders,
+            key_type: self.key_type,
             force: false,
             retry_now: false,
         }
@@ -318,6 +319,7 @@ impl AuthorityArgs {
             ca_bundle,
             proxy: proxy(),
             profile: self.profile,
+            preferred_chain: self.preferred_chain,
             email: self.email,
             external_account: external_account(self.eab_key_id, self.eab_hmac_key_file, inherited)?,
             account_entry: String::new(),

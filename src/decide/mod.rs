@@ -11,6 +11,7 @@ pub mod directory;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod inspection;
+pub mod key_type;
 pub mod kube_lego;
 pub mod ledger;
 pub mod name;

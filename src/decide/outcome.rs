@@ -28,6 +28,49 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// What [`Outcome::failure_class`] can be: the problems of RFC 8555 section 6.7 that an order can meet, and words of this program. A
+/// CA that makes up others adds none.
+pub const FAILURE_CLASSES: &[&str] = &[
+    "badCSR",
+    "caa",
+    "connection",
+    "dns",
+    "incorrectResponse",
+    "invalid",
+    "invalidProfile",
+    "malformed",
+    "noAnswer",
+    "noHttpChallenge",
+    "other",
+    "rateLimited",
+    "rejectedIdentifier",
+    "serverInternal",
+    "stopped",
+    "tls",
+    "unauthorized",
+    "unsupportedIdentifier",
+    "userActionRequired",
+];
+
+impl Outcome {
+    /// What kind of failure it is, in one of the [`FAILURE_CLASSES`]; nothing if the certificate is stored.
+    pub fn failure_class(&self) -> Option<&'static str> {
+        let failure = match self {
+            Self::Issued { .. } => return None,
+            Self::Stopped | Self::Interrupted => return Some("stopped"),
+            Self::Failed(failure) => failure,
+        };
+        let class = match &failure.refused {
+            Some(refused) => &*refused.class,
+            None if failure.unanswered => "noAnswer",
+            None if failure.slows_down => "rateLimited",
+            None => "other",
+        };
+        let known = FAILURE_CLASSES.iter().copied().find(|known| *known == class);
+        Some(known.unwrap_or("other"))
+    }
+}
+
 /// What was seen when a certificate could not be obtained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -39,6 +82,8 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Whether the CA asked for fewer requests (`rateLimited`, or 503).
     pub slows_down: bool,
+    /// Whether it is that a host did not answer, so that nothing was ordered.
+    pub unanswered: bool,
     /// The CA's refusal, where that is what it was: it is remembered, so that the next run does not ask again at once.
     pub refused: Option<Box<Refused>>,
 }
@@ -51,6 +96,7 @@ impl Failure {
             causes: Vec::new(),
             hint,
             slows_down: false,
+            unanswered: false,
             refused: None,
         }
     }

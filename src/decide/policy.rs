@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::desired::ISSUER_ANNOTATIONS;
 use super::directory::Directory;
+use super::key_type::{KEY_TYPE, KeyType};
 use super::observed::{Ingress, Pairs};
 use super::route::CONTROLLERS;
 use super::selection::Selection;
@@ -40,6 +41,8 @@ pub struct Policy {
     pub max_orders: Option<usize>,
     /// Whether what the CA refused lately is tried all the same.
     pub retry_now: bool,
+    /// The type of a new key, unless an Ingress asks for another.
+    pub key_type: KeyType,
 }
 
 impl Policy {
@@ -49,7 +52,7 @@ impl Policy {
             .iter()
             .flat_map(|row| row.hosts.aliases.iter().chain(&row.hosts.www));
         let asked: Vec<&str> = of_controllers.chain(ISSUER_ANNOTATIONS).copied().collect();
-        let is_asked = |name: &str| name == self.annotation || asked.contains(&name);
+        let is_asked = |name: &str| name == self.annotation || name == KEY_TYPE || asked.contains(&name);
         keep(&mut ingress.annotations, is_asked);
         if self.selection.labels.is_empty() {
             ingress.labels = Pairs::new();
@@ -79,6 +82,7 @@ impl Default for Policy {
             force: false,
             max_orders: None,
             retry_now: false,
+            key_type: KeyType::default(),
         }
     }
 }
@@ -119,7 +123,8 @@ mod tests {
             .tls("a-tls", &["a.example"])
             .annotated("example.com/description", "a long story")
             .annotated("cert-manager.io/issuer", "i")
-            .annotated("nginx.ingress.kubernetes.io/server-alias", "b.example");
+            .annotated("nginx.ingress.kubernetes.io/server-alias", "b.example")
+            .annotated(KEY_TYPE, "rsa");
         chatty.labels.insert("app".into(), "shop".into());
         let by_label = Policy {
             selection: Selection {
@@ -131,7 +136,7 @@ mod tests {
         for policy in [Policy::default(), by_label] {
             let mut stripped = chatty.clone();
             policy.strip(&mut stripped);
-            assert_eq!(stripped.annotations.len(), 3, "{stripped:?}");
+            assert_eq!(stripped.annotations.len(), 4, "{stripped:?}");
             let decided = |ingress| {
                 let plan = plan(&observed(vec![ingress], Read::Absent), &policy);
                 let decisions = plan.decisions().into_iter();

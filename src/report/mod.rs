@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod explanation;
+pub mod prometheus;
 mod table;
 pub mod text;
 
@@ -23,6 +24,7 @@ use crate::decide::plan::{Decision, Plan, Verdict};
 use crate::decide::validity::lifetime;
 
 use events::dropped_note;
+use prometheus::Timing;
 
 /// The process's exit status: one place decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Report {
     plan: Plan,
     /// Nothing where nobody applied the plan: a dry run decides and does nothing.
     outcomes: Option<Outcomes>,
+    /// Nothing before the run is over, nor for a dry run.
+    timing: Option<Timing>,
     summary: Summary,
 }
 
@@ -194,6 +198,7 @@ impl Report {
             directory: directory.map(str::to_owned),
             plan,
             outcomes,
+            timing: None,
             summary,
         }
     }

@@ -69,6 +69,11 @@ PRODUCTS = (
         },
     ),
     Product(
+        "promtool",
+        "github.com/prometheus/prometheus",
+        {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+    ),
+    Product(
         "contour",
         "github.com/projectcontour/contour",
         {"contour": "github.com/projectcontour/contour/cmd/contour"},

@@ -37,6 +37,10 @@ fn bad_arguments_end_with_2_and_say_what_to_do() {
             ],
             "/nonexistent/ca.pem",
         ),
+        (
+            &["run", "--key-type", "rsa"],
+            "possible values: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-4096",
+        ),
         (&["run", "--dry-rum"], "--dry-run"),
     ] {
         let ran = run(arguments).exits(2);

@@ -6,10 +6,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 /// What an exchange said beside its body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Exchange {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Timestamp>,
+    /// Other chains of the certificate that the body has (RFC 8555 section 7.4.2).
+    pub(super) alternates: Vec<String>,
 }
 
 tokio::task_local! {

@@ -25,6 +25,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
+use super::alternate::alternates;
 use super::error::{Cause, one_line};
 use super::exchange::{Exchange, remember};
 
@@ -233,6 +234,7 @@ impl Answer {
         Exchange {
             status: self.parts.status,
             retry_after: retry_after(&self.parts.headers, Timestamp::now()),
+            alternates: alternates(&self.parts.headers),
         }
     }
 

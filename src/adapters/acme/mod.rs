@@ -10,6 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme as library;
+use ring::signature::EcdsaKeyPair;
 
 use crate::decide::directory::Directory;
 use crate::decide::inspection::CertificateId;
@@ -49,6 +50,7 @@ macro_rules! insist {
     }};
 }
 
+mod alternate;
 mod directory;
 mod error;
 mod exchange;
@@ -63,6 +65,7 @@ pub use order::{Order, OrderState};
 pub use registration::KnownAccount;
 use registration::StoredAccount;
 
+use alternate::Reader;
 use directory::DirectoryFacts;
 use error::listed;
 use exchange::Exchange;
@@ -84,6 +87,8 @@ pub struct AuthoritySettings {
     pub proxy: Option<Proxy>,
     /// The profile of every order; none leaves the choice to the CA.
     pub profile: Option<String>,
+    /// The chain to store, by the common name of its topmost certificate's issuer; none leaves the choice to the CA.
+    pub preferred_chain: Option<String>,
     /// Whom the CA may write to (RFC 8555 section 7.3).
     pub email: Option<String>,
     /// Who the CA already knows us as (RFC 8555 section 7.3.4).
@@ -223,8 +228,15 @@ impl Authority {
         directory::renewal_window(answer).map_err(|cause| fail(cause).after(Some(&exchange)))
     }
 
-    fn account_of(&self, inner: library::Account) -> Account {
+    fn account_of(&self, inner: library::Account, key: EcdsaKeyPair) -> Account {
+        let reader = Reader {
+            key,
+            account: inner.id().to_owned(),
+            http: self.http.clone(),
+            new_nonce: self.facts.new_nonce.clone(),
+        };
         Account {
+            reader: Arc::new(reader),
             inner,
             caller: self.caller.clone(),
             directory: self.url().into(),
@@ -238,6 +250,7 @@ impl Authority {
 pub struct Account {
     inner: library::Account,
     caller: Caller,
+    reader: Arc<Reader>,
     directory: Arc<str>,
     gives_renewal_information: bool,
 }
@@ -310,13 +323,13 @@ impl Account {
         }
         let operation = format!("create an order for {}", summary(names));
         let inner = call!(self.caller, &operation, &self.directory, self.inner.new_order(&new))?;
-        Ok(Order::new(inner, self.caller.clone()))
+        Ok(Order::new(inner, self.caller.clone(), Arc::clone(&self.reader)))
     }
 
     /// Takes up an order by its URL, in whatever state it is. [`AcmeError::ends_the_order`] where there is none any more.
     pub async fn resume(&self, url: &str) -> Result<Order, AcmeError> {
         let inner = insist!(self.caller, "resume the order", url, self.inner.order(url.to_owned()))?;
-        Ok(Order::new(inner, self.caller.clone()))
+        Ok(Order::new(inner, self.caller.clone(), Arc::clone(&self.reader)))
     }
 }
 

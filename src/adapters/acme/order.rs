@@ -1,12 +1,14 @@
 //! One order (RFC 8555 section 7.1.3), from whatever state it is in to its certificate.
 
 use std::fmt;
+use std::sync::Arc;
 
 use instant_acme as library;
 use library::{AuthorizationStatus, ChallengeStatus, ChallengeType, OrderStatus};
 use tokio::time::Instant;
 
 use super::Caller;
+use super::alternate::Reader;
 use super::error::{AcmeError, Cause, HostProblem, Problem, listed, one_line};
 use super::exchange::{self, Exchange};
 use super::patience::{Patience, may_pass};
@@ -54,7 +56,10 @@ impl fmt::Display for OrderState {
 pub struct Order {
     inner: library::Order,
     caller: Caller,
+    reader: Arc<Reader>,
     url: String,
+    /// The URLs of the other chains, once the certificate is there.
+    alternates: Vec<String>,
     pub(super) replaces_refused: Option<AcmeError>,
 }
 
@@ -65,11 +70,13 @@ impl fmt::Debug for Order {
 }
 
 impl Order {
-    pub(super) fn new(inner: library::Order, caller: Caller) -> Self {
+    pub(super) fn new(inner: library::Order, caller: Caller, reader: Arc<Reader>) -> Self {
         Self {
             url: inner.url().to_owned(),
             inner,
             caller,
+            reader,
+            alternates: Vec::new(),
             replaces_refused: None,
         }
     }
@@ -139,6 +146,15 @@ impl Order {
         }
     }
 
+    /// The chains that the CA offers beside the one that [`Order::certificate`] returned (RFC 8555 section 7.4.2).
+    pub async fn other_chains(&self) -> Result<Vec<String>, AcmeError> {
+        let mut chains = Vec::new();
+        for url in &self.alternates {
+            chains.push(self.reader.chain(url).await?);
+        }
+        Ok(chains)
+    }
+
     /// Answers the challenge of every authorization; returns the hosts whose validation failed right there.
     async fn answer_all(&mut self, deadline: Instant) -> Result<Vec<HostProblem>, AcmeError> {
         let mut failed = Vec::new();
@@ -200,16 +216,22 @@ impl Order {
     async fn download(&mut self, deadline: Instant) -> Result<String, AcmeError> {
         let mut patience = Patience::until(deadline);
         loop {
-            match call!(self.caller, CERTIFICATE, &self.url, self.inner.certificate()) {
-                Ok(Some(chain)) if chain.contains("-----BEGIN CERTIFICATE-----") => return Ok(chain),
-                Ok(Some(other)) => {
+            let downloaded = call!(self.caller, CERTIFICATE, &self.url, async {
+                Ok((self.inner.certificate().await?, exchange::last()))
+            });
+            match downloaded {
+                Ok((Some(chain), exchange)) if chain.contains("-----BEGIN CERTIFICATE-----") => {
+                    self.alternates = exchange.map(|exchange| exchange.alternates).unwrap_or_default();
+                    return Ok(chain);
+                }
+                Ok((Some(other), _)) => {
                     let cause = Cause::Unreadable {
                         reason: "the answer is no certificate".into(),
                         beginning: one_line(&other.chars().take(120).collect::<String>()),
                     };
                     patience.rest(AcmeError::new(CERTIFICATE, &self.url, cause)).await?;
                 }
-                Ok(None) => patience.rest(self.waiting(CERTIFICATE)).await?,
+                Ok((None, _)) => patience.rest(self.waiting(CERTIFICATE)).await?,
                 Err(failure) => patience.rest(failure).await?,
             }
         }

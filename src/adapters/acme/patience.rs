@@ -115,7 +115,11 @@ mod tests {
         };
         let retry_after = Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).ok();
         let status = http::StatusCode::TOO_MANY_REQUESTS;
-        failure(answered).after(Some(&Exchange { status, retry_after }))
+        failure(answered).after(Some(&Exchange {
+            status,
+            retry_after,
+            ..Exchange::default()
+        }))
     }
 
     #[tokio::test(start_paused = true)]
@@ -134,6 +138,7 @@ mod tests {
         let later = Exchange {
             status: http::StatusCode::OK,
             retry_after: Timestamp::now().checked_add(SignedDuration::from_hours(1)).ok(),
+            ..Exchange::default()
         };
         let mut patience = Patience::until(Instant::now() + Duration::from_secs(60));
         let waiting = failure(Cause::Waiting(OrderState::Processing)).after(Some(&later));

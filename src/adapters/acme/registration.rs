@@ -89,7 +89,7 @@ impl Authority {
             true => None,
             false => Some(self.written(Some(url), stored.key_pkcs8)?),
         };
-        let account = self.account_of(inner);
+        let account = self.account_of(inner, key);
         Ok(KnownAccount { account, store, lost })
     }
 
@@ -138,7 +138,7 @@ impl Authority {
             round += 1;
             let asked = async {
                 let nonce = self.http.nonce(&self.facts.new_nonce).await?;
-                let body = signed(key, &nonce, url, payload)?;
+                let body = signed(key, Identity::Key, &nonce, url, encoded(payload))?;
                 let answer = self.http.post(url, body).await?;
                 if !answer.parts.status.is_success() {
                     return Err(answer.into_cause());
@@ -209,10 +209,28 @@ impl StoredAccount {
     }
 }
 
-/// A signed request (RFC 8555 section 6.2) by a key that has no account yet: `jwk`, not `kid`.
-fn signed(key: &EcdsaKeyPair, nonce: &str, url: &str, payload: &Value) -> Result<Vec<u8>, Cause> {
-    let protected = json!({"alg": "ES256", "jwk": jwk(key), "nonce": nonce, "url": url});
-    let (protected, payload) = (encoded(&protected), encoded(payload));
+/// Whose request it is.
+pub(super) enum Identity<'a> {
+    /// A key's that has no account yet.
+    Key,
+    /// An account's, by its URL.
+    Account(&'a str),
+}
+
+/// A signed request (RFC 8555 section 6.2). The payload is base64url, or empty where something is only read.
+pub(super) fn signed(
+    key: &EcdsaKeyPair,
+    identity: Identity<'_>,
+    nonce: &str,
+    url: &str,
+    payload: String,
+) -> Result<Vec<u8>, Cause> {
+    let mut protected = json!({"alg": "ES256", "nonce": nonce, "url": url});
+    match identity {
+        Identity::Key => protected["jwk"] = jwk(key),
+        Identity::Account(account) => protected["kid"] = account.into(),
+    }
+    let protected = encoded(&protected);
     let signature = key.sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes());
     let signature = signature.map_err(|_| Cause::Other("it cannot be signed".into()))?;
     Ok(flattened(protected, payload, signature.as_ref())

@@ -61,6 +61,7 @@ fn settings(url: &str, root: Option<&str>) -> AuthoritySettings {
         }),
         proxy: None,
         profile: None,
+        preferred_chain: None,
         email: None,
         external_account: None,
         account_entry: "`acme-1.json` from the Secret `home/kube-lego-account`".into(),

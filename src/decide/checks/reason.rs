@@ -33,6 +33,8 @@ reasons! {
     ChallengePathTaken,
     /// The Gateway has no listener where the CA could ask.
     NoHttpListener,
+    /// The Ingresses ask for two types of key, or for one that there is not.
+    UnclearKeyType,
     /// The API server would not take the name.
     InvalidSecretName,
     /// A read failed.

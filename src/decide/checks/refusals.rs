@@ -7,6 +7,7 @@ use super::reason::Reason;
 use crate::decide::desired::Contribution;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::inspection::Inspection;
+use crate::decide::key_type::KeyType;
 use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef};
 use crate::decide::observed::{CERT_MANAGER, CHALLENGE_PREFIX, Ingress, Leftover, Read};
 use crate::decide::policy::TLS_ACME;
@@ -38,6 +39,7 @@ pub(in crate::decide) const REFUSALS: &[Check] = &[
     when_due(Reason::UnsupportedController, unsupported_controller),
     when_due(Reason::ChallengePathTaken, challenge_path_taken),
     when_due(Reason::NoHttpListener, no_http_listener),
+    always(Reason::UnclearKeyType, unclear_key_type),
     always(Reason::InvalidSecretName, invalid_secret_name),
     always(Reason::Unknown, unknown),
     always(Reason::Terminating, terminating),
@@ -201,6 +203,18 @@ fn no_http_listener(subject: &Subject<'_>) -> Answer {
         }
     }
     Answer::no("an Ingress, or a listener with protocol `HTTP`, takes the CA's requests")
+}
+
+/// Asked although nothing is due: who wrote it reads of it now, and not when the certificate is about to end.
+fn unclear_key_type(subject: &Subject<'_>) -> Answer {
+    match KeyType::asked_for(subject.certificate) {
+        Err(why) => Answer::Yes(why),
+        Ok(Some(asked)) => Answer::No(format!("its Ingresses ask for a key of type `{asked}`")),
+        Ok(None) => Answer::No(format!(
+            "no Ingress asks for a type of key; `--key-type` is `{}`",
+            subject.policy.key_type
+        )),
+    }
 }
 
 /// The name of an object is a DNS-1123 subdomain: like a host, but a single label will do, may be long, and may look like an address.

@@ -10,7 +10,7 @@ mod strictness;
 mod verify;
 
 pub use facts::{CertificateFacts, CertificateId, Inspection, KeyMatch, Library, MARKER, Marker, Refusal};
-pub use verify::verify_issued;
+pub use verify::{topmost_issuer, verify_issued};
 
 /// Reads the two data keys of a Secret: the first certificate is the leaf, the first private key is the key, other PEM blocks are skipped.
 pub fn inspect(certificate: &[u8], key: &[u8]) -> Inspection {

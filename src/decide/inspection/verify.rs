@@ -5,6 +5,16 @@ use x509_parser::prelude::*;
 
 use super::facts::{CertificateFacts, KeyMatch, Refusal};
 use super::pair::read;
+use super::pem;
+
+/// The common name of the issuer of the last certificate of a chain: by it, people tell the chains apart that a CA offers.
+pub fn topmost_issuer(chain: &[u8]) -> Option<String> {
+    let mut blocks = pem::go(chain).into_iter();
+    let last = blocks.rfind(|block| block.label == b"CERTIFICATE")?;
+    let (_, certificate) = X509Certificate::from_der(&last.der).ok()?;
+    let mut names = certificate.issuer().iter_common_name();
+    names.find_map(|name| name.as_str().ok()).map(str::to_owned)
+}
 
 /// Why a chain that a CA sent must not be stored.
 ///

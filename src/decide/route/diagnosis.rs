@@ -139,10 +139,10 @@ mod tests {
     fn only_the_controllers_own_address_is_a_hairpin() {
         let mut ingress = ingress("web", "a");
         ingress.addresses = vec!["192.0.2.1".into(), "lb.example".into()];
+        let source = Source::Ingress(ingress.into());
         let host = "a.example".parse().expect("a name");
         let said = |tried: &[&str]| {
             let tried: Vec<IpAddr> = tried.iter().map(|it| it.parse().expect("an address")).collect();
-            let source = Source::Ingress(ingress.into());
             hairpin(&source, &host, &tried)
         };
         let own = said(&["2001:db8::7", "192.0.2.1"]).expect("a hint");

@@ -9,6 +9,7 @@ fn failed(cause: Cause, status: u16, retry_after: Option<&str>) -> AcmeError {
     let exchange = Exchange {
         status: StatusCode::from_u16(status).expect("a status"),
         retry_after: retry_after.map(|text| text.parse().expect("a time")),
+        ..Exchange::default()
     };
     AcmeError::new("create an order for `a.example`", "https://c/d", cause)
         .after(Some(&exchange))
