@@ -106,8 +106,8 @@ fn every_block_of_every_document_has_a_test() {
     }
     assert_eq!(
         blocks(&read("README.md"), "console").count(),
-        1,
-        "quick_start.rs runs the first"
+        2,
+        "quick_start.rs runs the first, gateways.rs the second"
     );
 }
 

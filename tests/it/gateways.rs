@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::controllers::{ask_until, is_served, usual_answer};
+use crate::documents::{blocks, read};
 use crate::permissions::unused_rights_of_gateways;
 use crate::scene::{Controller, Ran, Scene, kubectl, web};
 
@@ -118,6 +119,50 @@ const CASES: &[Case] = &[
         &[("both-tls", "a"), ("both-tls", "b")],
     ),
     (
+        "same",
+        |site, host| {
+            let http = site
+                .http()
+                .replace("HTTP}", "HTTP, allowedRoutes: {namespaces: {from: Same}}}");
+            site.gateway("g", &[http, site.https("a", &host("a"), "a-tls")]) + &site.served("r", "g", &host("a"))
+        },
+        &[("a-tls", "a")],
+    ),
+    (
+        "moving",
+        |site, host| {
+            let ingress = site
+                .scene
+                .ingress(&site.namespace, "old", "a-tls", &[&host("a"), &host("b")]);
+            let gateway = site.gateway(
+                "g",
+                &[
+                    site.http(),
+                    site.https("a", &host("a"), "a-tls"),
+                    site.https("b", &host("b"), "a-tls"),
+                ],
+            );
+            format!("{ingress}\n---{gateway}") + &site.served("r", "g", &format!("{}, {}", host("a"), host("b")))
+        },
+        &[("a-tls", "a"), ("a-tls", "b")],
+    ),
+    (
+        "set",
+        |site, host| {
+            let open = site.gateway("g", &[site.http()]).replace(
+                "  listeners:",
+                "  allowedListeners: {namespaces: {from: Same}}\n  listeners:",
+            );
+            let parent = "parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}";
+            let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
+            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
+                + &site.object("ListenerSet", "s", parent, &[site.https("a", &host("a"), "a-tls")])
+                + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
+                + &site.route("r", attached, &host("a"), "{backendRefs: [{name: web, port: 80}]}")
+        },
+        &[("a-tls", "a")],
+    ),
+    (
         "twenty",
         |site, host| {
             let names: Vec<String> = (0..20).map(|n| host(&format!("h{n}"))).collect();
@@ -188,7 +233,50 @@ fn a_gateway_gets_its_certificates_and_its_clients_see_nothing() {
         assert!(!left.iter().any(|name| name.contains("kube-lego-once")), "{left:?}");
         assert_eq!(scene.names("referencegrants", &scene.home), Vec::<String>::new());
         scene.assert_nothing_is_left();
-        kubectl(&["delete", "gateways,httproutes", "--all", "-n", &site.namespace], "");
+        kubectl(
+            &[
+                "delete",
+                "gateways,listenersets,httproutes,ingresses",
+                "--all",
+                "-n",
+                &site.namespace,
+            ],
+            "",
+        );
     }
     assert_eq!(unused_rights_of_gateways(), Vec::<String>::new());
+}
+
+/// The README's variant of the quick start: its manifest, its commands, and each line that they print.
+#[test]
+#[ignore = "needs the test cluster with Gateways"]
+fn the_readmes_gateway_gets_its_certificate() {
+    let controller = gateways();
+    let scene = Scene::on(&controller, "gw-readme");
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("### On a Gateway").expect("the section");
+    let block = |language: &str| blocks(section, language).next().expect("a block");
+    let manifest = block("yaml")
+        .replace("port: 80", &format!("port: {}", controller.http_port))
+        .replace("port: 443", &format!("port: {}", controller.https_port))
+        .replace("kubernetes.io/tls-acme", &scene.annotation);
+    let mut printed = String::new();
+    for line in block("console").lines() {
+        match line.strip_prefix("$ ") {
+            Some("kubectl apply -f gateway.yaml") => printed = kubectl(&["apply", "-f", "-"], &manifest),
+            Some("kube-lego-once run") => {
+                let ran = scene.run(&["--probe-timeout", "20s"]);
+                issued(&ran, "the README's Gateway");
+                printed = format!("{}{}", ran.stderr, ran.stdout);
+            }
+            Some(command) => panic!("nobody runs `{command}`"),
+            None => {
+                let constant = line.split(", valid until").next().unwrap_or_default();
+                assert!(printed.contains(constant), "`{line}` is not printed:\n{printed}");
+            }
+        }
+    }
+    assert!(is_served(&scene, "gateway.example"));
+    kubectl(&["delete", "gateway", "demo-gateway", "-n", "default"], "");
+    kubectl(&["delete", "secret", "gateway-tls", "-n", "default"], "");
 }

@@ -21,6 +21,7 @@ mod ipv6;
 mod key_types;
 mod kills;
 mod laptop;
+mod listeners;
 mod lost_account;
 mod manifests;
 mod memory;
