@@ -247,11 +247,15 @@ fn decided(mut observed: Observed, settings: &Settings) -> anyhow::Result<(Obser
                 .collect::<Vec<_>>()
             {
                 anywhere if anywhere.is_empty() => {
-                    format!("no annotated Ingress is named `{name}` or asks for a Secret `{name}`")
+                    format!(
+                        "no annotated object is named `{name}` or asks for a Secret `{name}`{}",
+                        gateways_unseen(&observed)
+                    )
                 }
                 named => format!(
-                    "no annotated Ingress in `{}` is named `{name}` or asks for a Secret `{name}`",
-                    named.join("`, `")
+                    "no annotated object in `{}` is named `{name}` or asks for a Secret `{name}`{}",
+                    named.join("`, `"),
+                    gateways_unseen(&observed)
                 ),
             },
             format!(
@@ -287,4 +291,10 @@ fn print(report: Report, status: ExitStatus, format: Format, settings: &Settings
         Format::Name => report.write_names(out),
         Format::Prometheus => report.write_prometheus(out),
     })
+}
+
+/// Why no Gateway can be found by its name, where that is so.
+fn gateways_unseen(observed: &Observed) -> String {
+    let why = observed.gateways_unseen.as_ref();
+    why.map_or_else(String::new, |why| format!(" (Gateways are not known: {why})"))
 }

@@ -175,7 +175,9 @@ impl<'a> Batch<'a> {
         for (secret, why) in &presented.refused {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
-                let message = format!("no order was made, because the challenge Ingress was refused: {why}");
+                let message = format!(
+                    "no order was made, because the API server refused what leads the CA's request to this run: {why}"
+                );
                 let failure = Failure::new(message, why.hint.clone());
                 self.record.ended(decision, Outcome::Failed(failure));
             }

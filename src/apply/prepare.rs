@@ -47,18 +47,12 @@ pub async fn prepare<'a>(
             anyhow::Error::new(unread.clone()).context("nothing is ordered while an earlier run's orders are unknown")
         );
     }
-    let listeners = plan
-        .issue
-        .iter()
-        .flat_map(|it| &it.routes)
-        .filter_map(|route| route.via.listener());
-    let namespaces = listeners.map(|listener| listener.gateway.namespace.as_str()).collect();
-    let (cluster, home) = (&context.site.cluster, &context.site.home);
-    cluster.rehearse_withdrawal(home, &namespaces).await?;
+    context.site.cluster.rehearse_withdrawal(&context.site.home).await?;
     context.site.cluster.rehearse_ledger(&context.site.home).await?;
     Solver::rehearse(context).await?;
     let account = open_account(context).await?;
-    let due = rehearse(&plan.issue, &account, context, record).await;
+    let due = without_closed_gateways(&plan.issue, &context.site, record).await;
+    let due = rehearse(due, &account, context, record).await;
     let due = within_quotas(due, &context.site, record).await;
     Ok(Some((account, due)))
 }
@@ -151,8 +145,32 @@ async fn open_account(context: &Context) -> anyhow::Result<Account> {
 }
 
 /// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
+/// The certificates without those of Gateways, where this run may not make what leads from these to it: that costs no other.
+async fn without_closed_gateways<'a>(due: &'a [Decision], site: &Site, record: &OutcomeLog) -> Vec<&'a Decision> {
+    let of_listener = |decision: &&Decision| decision.routes.iter().any(|route| route.via.listener().is_some());
+    let (by_listener, mut others): (Vec<_>, Vec<_>) = due.iter().partition(of_listener);
+    let listeners = by_listener
+        .iter()
+        .flat_map(|it| &it.routes)
+        .filter_map(|route| route.via.listener());
+    let namespaces: BTreeSet<&str> = listeners.map(|listener| listener.gateway.namespace.as_str()).collect();
+    if namespaces.is_empty() {
+        return others;
+    }
+    match site.cluster.rehearse_gateways(&site.home, &namespaces).await {
+        Ok(()) => others.extend(by_listener),
+        Err(error) => {
+            for decision in by_listener {
+                let failure = Failure::new(format!("no order was made: {error}"), error.hint());
+                record.ended(decision, Outcome::Failed(failure));
+            }
+        }
+    }
+    others
+}
+
 async fn rehearse<'a>(
-    due: &'a [Decision],
+    due: Vec<&'a Decision>,
     account: &Account,
     context: &Context,
     record: &OutcomeLog,

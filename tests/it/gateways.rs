@@ -253,6 +253,62 @@ fn a_gateway_gets_its_certificates_and_its_clients_see_nothing() {
     assert_eq!(unused_rights_of_gateways(), Vec::<String>::new());
 }
 
+/// What this run may not make, or a quota has no room for, costs the certificates of Gateways and no other.
+#[test]
+#[ignore = "needs the test cluster with Gateways"]
+fn what_cannot_be_made_for_a_gateway_costs_its_certificate_alone() {
+    let controller = gateways();
+    let quota = r#"{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"none"},"spec":{"hard":{"count/httproutes.gateway.networking.k8s.io":"0"}}}"#;
+    let name = "denied-gw";
+    let scene = Scene::on(&controller, name);
+    let site = Site {
+        scene: &scene,
+        namespace: scene.namespace("web"),
+    };
+    let host = |label: &str| format!("{label}.{name}.example");
+    scene.apply(&web(&site.namespace));
+    // Nobody serves its class here: what it fails of is its own route, which shows that the run went on.
+    scene.apply(&scene.ingress(&site.namespace, "other", "other-tls", &[&host("other")]));
+    scene.apply(&site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")]));
+    kubectl(&["apply", "-n", &site.namespace, "-f", "-"], quota);
+    // No controller manager runs here, which would write down what is used.
+    let counted = r#"{"status":{"hard":{"count/httproutes.gateway.networking.k8s.io":"0"},"used":{"count/httproutes.gateway.networking.k8s.io":"0"}}}"#;
+    let patch = [
+        "patch",
+        "resourcequota",
+        "none",
+        "--subresource=status",
+        "--type=merge",
+        "-n",
+    ];
+    kubectl(&[&patch[..], &[&site.namespace, "-p", counted]].concat(), "");
+    let ran = scene.run(&["--probe-timeout", "2s"]);
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    println!("{all}");
+    assert_eq!(ran.status, 1, "{all}");
+    for words in ["exceeded quota: none", "the CA would not get an answer"] {
+        assert!(all.contains(words), "{words}: {all}");
+    }
+    assert_eq!(scene.pebble.count("Added order"), 0, "{all}");
+    scene.assert_nothing_is_left();
+
+    // Without the roles for Gateways a run does the rest, and says so to who asks for one.
+    kubectl(
+        &["delete", "clusterrolebinding", &format!("{}-gateways", scene.home)],
+        "",
+    );
+    let ran = scene.run(&["--dry-run"]).exits(0);
+    assert!(
+        !ran.stdout.contains("a-tls") && ran.stdout.contains("other-tls"),
+        "{ran:?}"
+    );
+    let ran = scene.run(&["--dry-run", "gateway/g"]);
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    println!("{all}");
+    assert!(all.contains("(Gateways are not known: could not list Gateways"), "{all}");
+    kubectl(&["delete", "gateways,ingresses", "--all", "-n", &site.namespace], "");
+}
+
 /// The README's variant of the quick start: its manifest, its commands, and each line that they print.
 #[test]
 #[ignore = "needs the test cluster with Gateways"]

@@ -194,15 +194,25 @@ impl Scene {
     pub fn grant(&self, rights: &[Value], namespace: &str) {
         let account = json!([{"kind": "ServiceAccount", "name": "kube-lego-once", "namespace": self.home}]);
         let mut manifests = String::new();
-        kubectl(&["delete", "clusterrolebinding", &self.home, "--ignore-not-found"], "");
+        let gateways = format!("{}-gateways", self.home);
+        kubectl(
+            &[
+                "delete",
+                "clusterrolebinding",
+                &self.home,
+                &gateways,
+                "--ignore-not-found",
+            ],
+            "",
+        );
         for role in rights {
             let mut role = role.clone();
             let cluster_wide = role["kind"] == "ClusterRole";
-            let (name, namespace) = if cluster_wide {
-                (&self.home, namespace)
-            } else {
-                (&self.home, self.home.as_str())
-            };
+            // Roles of one kind are told apart by what follows the shipped name.
+            let shipped = role["metadata"]["name"].as_str().unwrap_or_default();
+            let further = shipped.strip_prefix("kube-lego-once").unwrap_or_default();
+            let name = format!("{}{further}", self.home);
+            let namespace = if cluster_wide { namespace } else { self.home.as_str() };
             role["metadata"] = if cluster_wide {
                 json!({"name": name})
             } else {
@@ -221,6 +231,7 @@ impl Scene {
                 "delete",
                 "rolebinding",
                 "kube-lego-once",
+                "kube-lego-once-gateways",
                 "-n",
                 &self.home,
                 "--ignore-not-found",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::Cluster;
+use super::super::{Cluster, ClusterError};
 use super::create::PresentError;
 use crate::decide::name::{ClassName, SecretRef};
 use crate::decide::observed::{IngressClass, LeftoverKind};
@@ -63,7 +63,19 @@ impl Cluster {
         for grant in reference_grants(home, &namespaces) {
             let name = grant["metadata"]["name"].as_str().unwrap_or_default();
             let kind = LeftoverKind::ReferenceGrant;
-            self.make_at(kind, home, &home.namespace, name, &grant).await?;
+            match self.make_at(kind, home, &home.namespace, name, &grant).await {
+                Ok(_) => {}
+                // That costs the certificates of Gateways, and no other.
+                Err(PresentError::Cluster(error)) => {
+                    let (closed, open): (BTreeSet<Route>, BTreeSet<Route>) =
+                        routes.iter().cloned().partition(|route| route.via.listener().is_some());
+                    let mut presented = self.present_routes(home, &open, classes).await?;
+                    let secrets: BTreeSet<SecretRef> = closed.into_iter().map(|route| route.secret).collect();
+                    presented.refused.extend(refusals(secrets, &error));
+                    return Ok(presented);
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.present_routes(home, routes, classes).await
     }
@@ -99,12 +111,12 @@ impl Cluster {
                         left.push_front(second);
                         left.push_front(first);
                     }
-                    None => {
-                        let failure = Failure::new(error.to_string(), error.hint());
-                        let secrets = chunk.secrets().into_iter().cloned();
-                        refused.extend(secrets.map(|secret| (secret, failure.clone())));
-                    }
+                    None => refused.extend(refusals(chunk.secrets().into_iter().cloned(), &error)),
                 },
+                // A kind that is half installed, or a missing right: that costs the certificates of Gateways, and no other.
+                Err(PresentError::Cluster(error)) if chunk.via.listener().is_some() => {
+                    refused.extend(refusals(chunk.secrets().into_iter().cloned(), &error));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -146,6 +158,14 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn refusals(
+    secrets: impl IntoIterator<Item = SecretRef>,
+    error: &ClusterError,
+) -> impl Iterator<Item = (SecretRef, Failure)> {
+    let failure = Failure::new(error.to_string(), error.hint());
+    secrets.into_iter().map(move |secret| (secret, failure.clone()))
 }
 
 /// The first of a class's names that no other chunk has. Two classes may have the same names: the field and the annotation

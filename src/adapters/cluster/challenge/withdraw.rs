@@ -65,19 +65,29 @@ impl Cluster {
     /// Asks whether this run may delete the objects that it will create. If not, it must not create them.
     ///
     /// This is a dry run of a deletion: nothing is deleted, so the named object need not exist.
-    pub async fn rehearse_withdrawal(
+    pub async fn rehearse_withdrawal(&self, home_namespace: &str) -> Result<(), ClusterError> {
+        let kinds = KINDS.into_iter().filter(|kind| !is_of_gateways(*kind));
+        self.rehearse_deletions(kinds.map(|kind| (kind, home_namespace))).await
+    }
+
+    /// The same for what leads from Gateways to the run: only certificates of Gateways need it.
+    ///
+    /// A kind that the cluster does not have cannot be told from an object that is not there: its creation fails then.
+    pub async fn rehearse_gateways(
         &self,
         home_namespace: &str,
-        gateway_namespaces: &BTreeSet<&str>,
+        namespaces: &BTreeSet<&str>,
     ) -> Result<(), ClusterError> {
-        let home_kinds = KINDS.into_iter().filter(|kind| *kind != LeftoverKind::HttpRoute);
-        let home = home_kinds
-            .filter(|kind| !is_of_gateways(*kind) || !gateway_namespaces.is_empty())
-            .map(|kind| (kind, home_namespace));
-        let beside = gateway_namespaces
-            .iter()
-            .map(|namespace| (LeftoverKind::HttpRoute, *namespace));
-        for (kind, namespace) in home.chain(beside) {
+        let beside = namespaces.iter().map(|namespace| (LeftoverKind::HttpRoute, *namespace));
+        let grant = (LeftoverKind::ReferenceGrant, home_namespace);
+        self.rehearse_deletions(beside.chain([grant])).await
+    }
+
+    async fn rehearse_deletions(
+        &self,
+        deletions: impl Iterator<Item = (LeftoverKind, &str)>,
+    ) -> Result<(), ClusterError> {
+        for (kind, namespace) in deletions {
             let target = target(kind, namespace).named(CHALLENGE_NAME);
             let request = target
                 .request()
