@@ -305,7 +305,10 @@ fn what_cannot_be_made_for_a_gateway_costs_its_certificate_alone() {
     let ran = scene.run(&["--dry-run", "gateway/g"]);
     let all = format!("{}{}", ran.stdout, ran.stderr);
     println!("{all}");
-    assert!(all.contains("(Gateways are not known: could not list Gateways"), "{all}");
+    assert!(
+        all.contains("(Gateways are not known: could not list Gateways"),
+        "{all}"
+    );
     kubectl(&["delete", "gateways,ingresses", "--all", "-n", &site.namespace], "");
 }
 

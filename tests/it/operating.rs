@@ -54,7 +54,7 @@ fn a_run_whose_token_ends_says_what_it_leaves_and_the_next_one_sweeps() {
     std::thread::sleep(Duration::from_secs(11));
     scene.pebble.pause(false);
     let ran = Ran::from(running.wait_with_output().expect("the program")).exits(1);
-    let left = "error: the challenge objects are left for the next run to remove: could not list Ingresses in";
+    let left = "error: the challenge objects are left for the next run to remove: could not list HTTPRoutes";
     for words in [left, "Unauthorized", "hint: ", "log in again"] {
         assert!(ran.stderr.contains(words), "`{words}`: {}", ran.stderr);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{Ran, Scene, has_nodes, image, image_archive, kubectl};
 
-const MAX_IMAGE_BYTES: u64 = 12_000_000;
+const MAX_IMAGE_BYTES: u64 = 12_500_000;
 
 #[test]
 #[ignore = "needs the test cluster with nodes"]

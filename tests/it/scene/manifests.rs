@@ -80,3 +80,23 @@ pub fn rbac(home: &str) -> String {
     }
     documents.join("\n---\n")
 }
+
+/// The test cluster's web server, as Service `web` of a namespace.
+pub fn web(namespace: &str) -> String {
+    let (address, port) = state("web").rsplit_once(':').expect("address and port");
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: {namespace}}}
+spec: {{ports: [{{name: http, port: 80, targetPort: {port}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web, namespace: {namespace}, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]
+ports: [{{name: http, port: {port}, protocol: TCP}}]
+"
+    )
+}

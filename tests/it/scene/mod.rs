@@ -18,7 +18,7 @@ mod pebble;
 mod tools;
 
 pub use audit::{Request, requests};
-pub use manifests::{cronjob, rights_without, shipped};
+pub use manifests::{cronjob, rights_without, shipped, web};
 pub use pebble::Pebble;
 pub use tools::{break_dns, curl, decoded, eventually, kubectl};
 
@@ -426,26 +426,6 @@ impl Scene {
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
         assert_eq!(holder, "", "the Lease is held");
     }
-}
-
-/// The test cluster's web server, as Service `web` of a namespace.
-pub fn web(namespace: &str) -> String {
-    let (address, port) = state("web").rsplit_once(':').expect("address and port");
-    format!(
-        "
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: {namespace}}}
-spec: {{ports: [{{name: http, port: 80, targetPort: {port}}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: web, namespace: {namespace}, labels: {{kubernetes.io/service-name: web}}}}
-addressType: IPv4
-endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]
-ports: [{{name: http, port: {port}, protocol: TCP}}]
-"
-    )
 }
 
 fn merge(into: &mut Value, from: Value) {
