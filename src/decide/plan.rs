@@ -198,13 +198,6 @@ fn add_notes(plan: &mut Plan, near_misses: &[(SourceRef, String)], observed: &Ob
                 .into(),
         );
     }
-    if let Some(why) = observed
-        .gateways_unseen
-        .as_ref()
-        .filter(|_| policy.selection.names_a_gateway())
-    {
-        plan.notes.push(format!("Gateways are not known: {why}"));
-    }
     if policy.directory.is_none() {
         plan.notes
             .push("without a directory, what depends on the CA was not checked".into());

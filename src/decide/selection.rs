@@ -37,13 +37,6 @@ impl Selection {
             && (self.labels.is_empty() || contributions.iter().any(|by| self.labels.matches(by.source.labels())))
     }
 
-    /// Whether a Gateway or a ListenerSet is meant by name.
-    pub fn names_a_gateway(&self) -> bool {
-        let is_gateway =
-            |name: &ObjectName| matches!(name.kind, Some(Kind::Source(kind)) if kind != SourceKind::Ingress);
-        self.names.iter().any(is_gateway)
-    }
-
     /// Whether a namespace is meant.
     pub fn selects_namespace(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.contains(namespace)

@@ -67,36 +67,22 @@ impl Cluster {
     /// # Errors
     /// Where the API server fails.
     pub async fn list_http_routes(&self, scope: &Scope) -> Result<Vec<HttpRoute>, ClusterError> {
-        let kind = SourceKind::Gateway;
-        let target = |namespace: Option<&str>| Target::at(kind.group(), "v1", "httproutes", "HTTPRoute", namespace);
         match self
-            .list_scope(scope, target, |object: HttpRouteObject| Some(object.into()))
+            .list_scope(scope, http_routes, |object: HttpRouteObject| Some(object.into()))
             .await
         {
             Err(error) if is_not_served(&error) => Ok(Vec::new()),
             listed => listed,
         }
     }
-
-    async fn list_scope<K: serde::de::DeserializeOwned + Send + 'static, T>(
-        &self,
-        scope: &Scope,
-        target: impl Fn(Option<&str>) -> Target,
-        keep: impl Fn(K) -> Option<T>,
-    ) -> Result<Vec<T>, ClusterError> {
-        match scope {
-            Scope::AllNamespaces => self.list(&target(None), None, false, keep).await,
-            Scope::Namespaces(namespaces) => {
-                let mut found = Vec::new();
-                for namespace in namespaces {
-                    found.extend(self.list(&target(Some(namespace)), None, false, &keep).await?);
-                }
-                Ok(found)
-            }
-        }
-    }
 }
 
-fn is_not_served(error: &ClusterError) -> bool {
+/// HTTPRoutes of a namespace, or of all.
+pub(super) fn http_routes(namespace: Option<&str>) -> Target {
+    Target::at(SourceKind::Gateway.group(), "v1", "httproutes", "HTTPRoute", namespace)
+}
+
+/// Whether the cluster does not have the kind, or this run no right to it.
+pub(super) fn is_not_served(error: &ClusterError) -> bool {
     error.is_not_found() || error.is_forbidden()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1 as networking;
 use kube::core::PartialObjectMeta;
+use serde::de::DeserializeOwned;
 
 use crate::decide::observed::{Ingress, IngressClass};
 
@@ -33,18 +34,25 @@ impl Cluster {
             strip(&mut ingress);
             Some(Arc::new(ingress))
         };
+        let target = |namespace: Option<&str>| Target::of::<networking::Ingress>(namespace, None);
+        self.list_scope(scope, target, keep).await
+    }
+
+    /// What of a kind is in scope.
+    pub(super) async fn list_scope<K: DeserializeOwned, T>(
+        &self,
+        scope: &Scope,
+        target: impl Fn(Option<&str>) -> Target,
+        keep: impl Fn(K) -> Option<T>,
+    ) -> Result<Vec<T>, ClusterError> {
         match scope {
-            Scope::AllNamespaces => {
-                let target = Target::of::<networking::Ingress>(None, None);
-                self.list(&target, None, false, keep).await
-            }
+            Scope::AllNamespaces => self.list(&target(None), None, false, keep).await,
             Scope::Namespaces(namespaces) => {
-                let mut ingresses = Vec::new();
+                let mut found = Vec::new();
                 for namespace in namespaces {
-                    let target = Target::of::<networking::Ingress>(Some(namespace), None);
-                    ingresses.extend(self.list(&target, None, false, keep).await?);
+                    found.extend(self.list(&target(Some(namespace)), None, false, &keep).await?);
                 }
-                Ok(ingresses)
+                Ok(found)
             }
         }
     }

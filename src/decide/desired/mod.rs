@@ -20,7 +20,7 @@ use claims::{add_claims, owners};
 use ingress::{OptIn, opt_in};
 
 use super::name::{SecretRef, SourceRef};
-use super::observed::{Gateway, Ingress};
+use super::observed::{Gateway, Ingress, Source};
 
 /// Everything that Ingresses, Gateways and ListenerSets ask for.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +95,10 @@ pub fn desired(ingresses: &[Arc<Ingress>], gateways: &[Arc<Gateway>], annotation
         }
     }
     desired.certificates = by_secret.into_sorted();
-    let owners = owners(&sorted, &listening);
+    let ingresses = sorted.into_iter().map(|it| Source::Ingress(Arc::clone(it)));
+    let gateways = listening.into_iter().map(|it| Source::Gateway(Arc::clone(it)));
+    let mut sources: Vec<Source> = ingresses.chain(gateways).collect();
+    let owners = owners(&mut sources);
     for certificate in &mut desired.certificates {
         add_claims(certificate, &owners);
     }

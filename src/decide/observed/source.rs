@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::gateway::Gateway;
 use super::{Ingress, Pairs, Uid};
-use crate::decide::name::{ClassName, SourceKind, SourceRef};
+use crate::decide::name::{ClassName, SourceRef};
 
 /// An object that may want certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Source {
     /// Its kind and place.
     pub fn place(&self) -> SourceRef {
         match self {
-            Self::Ingress(it) => SourceRef::new(SourceKind::Ingress, it.name.namespace.clone(), it.name.name.clone()),
+            Self::Ingress(it) => (&it.name).into(),
             Self::Gateway(it) => it.name.clone(),
         }
     }
@@ -32,6 +32,14 @@ impl Source {
         match self {
             Self::Ingress(it) => &it.name.namespace,
             Self::Gateway(it) => &it.name.namespace,
+        }
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &CompactString {
+        match self {
+            Self::Ingress(it) => &it.name.name,
+            Self::Gateway(it) => &it.name.name,
         }
     }
 

@@ -5,6 +5,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::super::gateways::http_routes;
 use super::super::target::Target;
 use crate::decide::name::{RUN_LABEL, SourceKind};
 use crate::decide::observed::{Leftover, LeftoverKind};
@@ -24,7 +25,7 @@ pub(super) const KINDS: [LeftoverKind; 7] = [
 /// Where objects of a kind are looked for: HTTPRoutes stand beside their Gateways, all others in the home namespace.
 pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str) -> Target {
     match kind {
-        LeftoverKind::HttpRoute => Target::at(SourceKind::Gateway.group(), "v1", "httproutes", "HTTPRoute", None),
+        LeftoverKind::HttpRoute => http_routes(None),
         kind => target(kind, home_namespace),
     }
 }
@@ -38,7 +39,7 @@ pub(super) fn is_of_gateways(kind: LeftoverKind) -> bool {
 pub(super) fn target(kind: LeftoverKind, namespace: &str) -> Target {
     let namespace = Some(namespace);
     match kind {
-        LeftoverKind::HttpRoute => Target::at(SourceKind::Gateway.group(), "v1", "httproutes", "HTTPRoute", namespace),
+        LeftoverKind::HttpRoute => http_routes(namespace),
         LeftoverKind::ReferenceGrant => Target::at(
             SourceKind::Gateway.group(),
             "v1beta1",

@@ -8,6 +8,7 @@ use kube::core::PartialObjectMeta;
 use tokio::time::sleep;
 
 use super::super::error::Cause;
+use super::super::gateways::is_not_served;
 use super::super::target::Verb;
 use super::super::{Cluster, ClusterError};
 use super::kinds::{KINDS, everywhere, is_of_gateways, leftover, target};
@@ -36,7 +37,7 @@ impl Cluster {
                 .await
             {
                 // A cluster without Gateways has none of them, and a run without the right has made none.
-                Err(error) if is_of_gateways(kind) && (error.is_not_found() || error.is_forbidden()) => {}
+                Err(error) if is_of_gateways(kind) && is_not_served(&error) => {}
                 listed => found.extend(listed?),
             }
         }
