@@ -102,6 +102,13 @@ PRODUCTS = (
         copies={"lego": ("github.com/go-acme/lego/v5", "providers/dns")},
         for_controllers=True,
     ),
+    Product(
+        "haproxy-ingress",
+        "github.com/jcmoraisjr/haproxy-ingress",
+        {"haproxy-ingress-controller": "github.com/jcmoraisjr/haproxy-ingress/pkg"},
+        {"haproxy-ingress-rootfs": "rootfs"},
+        for_controllers=True,
+    ),
     Product("pause", "", {"pause": "."}, for_nodes=True),
     Product(
         "containerd",

@@ -19,7 +19,7 @@ main() {
 
   say "A web site that wants a certificate, and has none"
   show kubectl apply -f "$site"
-  sed -e "s/ADDRESS/${web%:*}/" -e "s/PORT/${web#*:}/" tests/cluster/demo/endpoints.yaml >"$scratch/endpoints.yaml"
+  sed -e "s/ADDRESS/${web%:*}/" -e "s/PORT/${web#*:}/" "$endpoints" >"$scratch/endpoints.yaml"
   show kubectl apply -f "$scratch/endpoints.yaml"
   fetch "http://$host/" --connect-to "$host:80:$address:$http_port"
   show kubectl get ingress,secret --namespace demo
@@ -53,6 +53,8 @@ set_environment() {
   scratch=$(dirname "$(value kubeconfig)")/demo
   mkdir -p "$scratch"
   site=tests/cluster/demo/hello-world.yaml
+  endpoints=tests/cluster/demo/endpoints.yaml
+  if [[ $class == haproxy ]]; then endpoints=tests/cluster/demo/endpoints-haproxy.yaml; fi
   if [[ $class != contour ]]; then
     sed "s/ingressClassName: contour/ingressClassName: $class/" $site >"$scratch/hello-world.yaml"
     site=$scratch/hello-world.yaml
@@ -80,7 +82,7 @@ set_environment() {
 
 # Nothing here would finish the deletion of a namespace (that is a controller's work), so only what is in them goes.
 remove_earlier_run() {
-  local kinds=ingresses,services,endpointslices,secrets,configmaps,leases,events
+  local kinds=ingresses,services,endpoints,endpointslices,secrets,configmaps,leases,events
   kubectl apply -f "$here/demo/namespaces.yaml" >/dev/null
   for namespace in demo kube-lego; do
     kubectl delete "$kinds" --all --namespace "$namespace" >/dev/null

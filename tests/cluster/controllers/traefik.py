@@ -9,11 +9,14 @@ from components import FILES, LOOPBACK, Component, kubectl, ok
 from . import Controller
 
 
+PORTS = ("http", "https", "redirecting", "ping")
+
+
 def _controller(name, ingress_class, controller, provider, manifest="traefik.yaml", crds=False):
     """`provider` is a function from a Cluster to its options."""
 
     def traefik(cluster):
-        port = {which: cluster.ports[f"{name}_{which}"] for which in ("http", "https", "ping")}
+        port = {which: cluster.ports[f"{name}_{which}"] for which in PORTS}
         options = {
             "entrypoints.web.address": f"{cluster.address}:{port['http']}",
             "entrypoints.websecure.address": f"{cluster.address}:{port['https']}",
@@ -49,9 +52,10 @@ def _controller(name, ingress_class, controller, provider, manifest="traefik.yam
             "address": cluster.address,
             "http_port": cluster.ports[f"{name}_http"],
             "https_port": cluster.ports[f"{name}_https"],
+            **({"redirecting_port": cluster.ports[f"{name}_redirecting"]} if provider is _own else {}),
         }
 
-    ports = tuple(f"{name}_{which}" for which in ("http", "https", "ping"))
+    ports = tuple(f"{name}_{which}" for which in PORTS)
     return Controller("traefik", ports, (traefik,), describe)
 
 
@@ -60,6 +64,11 @@ def _own(cluster):
         "providers.kubernetesingress": "true",
         "providers.kubernetesingress.ingressclass": "traefik",
         "providers.kubernetesingress.ingressendpoint.ip": cluster.address,
+        # As in its chart and in k3s: a router is served here too if its Ingress names no TLS.
+        "entrypoints.websecure.http.tls": "true",
+        # A second entry point for HTTP, as admins have it who redirect all of it.
+        "entrypoints.redirecting.address": f"{cluster.address}:{cluster.ports['traefik_redirecting']}",
+        "entrypoints.redirecting.http.redirections.entrypoint.to": "websecure",
     }
 
 
