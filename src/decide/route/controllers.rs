@@ -112,16 +112,27 @@ pub const CONTROLLERS: &[Controller] = &[
         controller: "haproxy-ingress.github.io/controller",
         classes: &["haproxy"],
         path_type: "ImplementationSpecific",
-        annotations: &[("haproxy-ingress.github.io/ssl-redirect", "false")],
+        // Its ConfigMap may have each of these for all Ingresses (measured).
+        annotations: &[
+            ("haproxy-ingress.github.io/ssl-redirect", "false"),
+            ("haproxy-ingress.github.io/allowlist-source-range", "0.0.0.0/0,::/0"),
+            ("haproxy-ingress.github.io/auth-url", ""),
+        ],
+        // A wildcard stands for one label (measured); both prefixes are known, and a host without a path is none (read in its source).
         hosts: Hosts {
-            aliases: &["haproxy-ingress.github.io/server-alias"],
+            aliases: &[
+                "haproxy-ingress.github.io/server-alias",
+                "ingress.kubernetes.io/server-alias",
+            ],
             ..PLAIN
         },
+        // A reload gives no mixed answers (0 of 17,000 over 8 reloads), but each replica reloads by itself, at most once in 2 s.
         proof: RELOADS,
+        // Of two equal paths it takes the older Ingress's, of a prefix and an ImplementationSpecific one the prefix (measured).
         wins_equal_path: false,
         tls_by_rule: None,
         refusal: None,
-        learnt: "measured with v0.14.7",
+        learnt: "measured with v0.14.7: with strict-host, a challenge rule for the exact host takes it away from a wildcard rule",
     },
     Controller {
         controller: "istio.io/ingress-controller",
