@@ -68,7 +68,7 @@ deny: $(DENY) ## licences, sources and bans of the dependencies (deny.toml); adv
 	@if $(DENY) --log-level off fetch db; then $(DENY) --log-level error --locked check advisories; \
 	  else echo 'NOT CHECKED: advisories, since their database cannot be fetched' >&2; fi
 
-demo: ## the announcement's story, on a cluster that stays up; CONTROLLER=nginx, traefik or traefik-nginx chooses who serves it
+demo: ## the announcement's story, on a cluster that stays up; CONTROLLER=nginx, traefik, traefik-nginx or haproxy chooses who serves it
 	$(MAKE) --no-print-directory -j2 NODES= cluster-binaries build
 	tests/cluster/demo.sh $(BINARY)
 
@@ -80,8 +80,8 @@ picture: ## draws docs/run.svg anew, from a real run
 TABLES := 1
 test-controllers: ## each ingress controller with each way to use it; the table in docs/reference.md
 	rm -f target/controllers.json
-	$(CLUSTER) build --controllers nginx,traefik
-	TABLES=$(TABLES) $(CLUSTER) run --controllers nginx,traefik -- cargo test --locked --test it controllers:: -- --ignored --nocapture
+	$(CLUSTER) build --controllers nginx,traefik,haproxy
+	TABLES=$(TABLES) $(CLUSTER) run --controllers nginx,traefik,haproxy -- cargo test --locked --test it controllers:: -- --ignored --nocapture
 	TABLES=$(TABLES) CONTROLLER=traefik-nginx $(CLUSTER) run --controllers traefik-nginx -- cargo test --locked --test it controllers:: -- --ignored --nocapture
 
 # A cluster of its own: it has the kinds of the Gateway API, which the others show that a run does without.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use kube_lego_once::decide::observed::CHALLENGE_PREFIX;
 
+use super::front;
 use crate::scene::{Controller, Scene, kubectl};
 
 /// Where a case is laid out.
@@ -29,8 +30,12 @@ pub struct Case {
     pub what: &'static str,
     /// How many certificates it wants.
     pub certificates: usize,
+    /// Of how many classes, each of which has a challenge Ingress of its own.
+    pub classes: usize,
     /// How it has to end.
     pub ends: fn(&Controller) -> Ends,
+    /// The controller, where another of its ports is asked.
+    pub entrance: fn(&Controller) -> Controller,
     /// The manifests; nothing where the controller has no such thing.
     pub manifests: fn(&Site<'_>) -> Option<String>,
     /// Takes back what it did beside its manifests.
@@ -42,7 +47,9 @@ const fn case(name: &'static str, what: &'static str, manifests: fn(&Site<'_>) -
         name,
         what,
         certificates: 1,
+        classes: 1,
         ends: |_| Ends::Issued,
+        entrance: Clone::clone,
         manifests,
         after: |_| {},
     }
@@ -53,35 +60,57 @@ pub const SIDE_BY_SIDE: &[Case] = &[
     case("https", "the application forces HTTPS", |site| {
         site.annotated(match site.dialect() {
             Dialect::Nginx => &[("nginx.ingress.kubernetes.io/force-ssl-redirect", "true")],
+            Dialect::Haproxy => &[("haproxy-ingress.github.io/ssl-redirect", "true")],
             Dialect::Contour => &[("ingress.kubernetes.io/force-ssl-redirect", "true")],
             Dialect::Traefik => &[("traefik.ingress.kubernetes.io/router.entrypoints", "websecure")],
         })
     }),
     case("basic", "basic authentication", |site| {
+        let users = match site.dialect() {
+            // In SHA-1, as htpasswd -s writes it.
+            Dialect::Nginx => "user:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n",
+            _ => "user::password\n",
+        };
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users", "namespace": site.namespace},
-            // user:password, in SHA-1 as htpasswd -s writes it.
-            "stringData": {"auth": "user:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"},
+            "stringData": {"auth": users},
         });
-        let ingress = site.for_nginx(&[
-            ("nginx.ingress.kubernetes.io/auth-type", "basic"),
-            ("nginx.ingress.kubernetes.io/auth-secret", "users"),
-        ])?;
-        Some(format!("---\n{secret}\n{ingress}"))
+        let ingress = site.in_dialect(
+            &[
+                ("nginx.ingress.kubernetes.io/auth-type", "basic"),
+                ("nginx.ingress.kubernetes.io/auth-secret", "users"),
+            ],
+            &[("haproxy-ingress.github.io/auth-secret", "users")],
+        )?;
+        Some(format!("---\n{secret}\n{}", text(&ingress)))
     }),
     case("auth", "external authentication, which answers nobody", |site| {
-        site.for_nginx(&[("nginx.ingress.kubernetes.io/auth-url", "http://127.0.0.1:1/")])
+        let ingress = site.in_dialect(
+            &[("nginx.ingress.kubernetes.io/auth-url", NOBODY)],
+            &[("haproxy-ingress.github.io/auth-url", NOBODY)],
+        );
+        Some(text(&ingress?))
     }),
     case("whitelist", "a list of addresses that may come", |site| {
-        site.for_nginx(&[("nginx.ingress.kubernetes.io/whitelist-source-range", "203.0.113.0/24")])
+        let ingress = site.in_dialect(
+            &[("nginx.ingress.kubernetes.io/whitelist-source-range", ELSEWHERE)],
+            &[("haproxy-ingress.github.io/allowlist-source-range", ELSEWHERE)],
+        );
+        Some(text(&ingress?))
     }),
     case("rewrite", "paths by regular expression, rewritten", |site| {
-        let mut ingress = site.ingress(&[
-            ("nginx.ingress.kubernetes.io/use-regex", "true"),
-            ("nginx.ingress.kubernetes.io/rewrite-target", "/$1"),
-        ]);
+        let mut ingress = site.in_dialect(
+            &[
+                ("nginx.ingress.kubernetes.io/use-regex", "true"),
+                ("nginx.ingress.kubernetes.io/rewrite-target", "/$1"),
+            ],
+            &[
+                ("haproxy-ingress.github.io/path-type", "regex"),
+                ("haproxy-ingress.github.io/rewrite-target", "/rewritten"),
+            ],
+        )?;
         ingress["spec"]["rules"][0]["http"]["paths"] = json!([path("/(.*)", "ImplementationSpecific")]);
-        (site.dialect() == Dialect::Nginx).then(|| text(&ingress))
+        Some(text(&ingress))
     }),
     case("canary", "a canary Ingress of the same host", |site| {
         let mut canary = site.ingress(&[
@@ -111,17 +140,12 @@ pub const SIDE_BY_SIDE: &[Case] = &[
             "leftover",
             "another ACME client left its Ingress for the host and path",
             |site| {
-                let mut leftover = site.ingress(&[]);
-                leftover["metadata"] = json!({"name": "leftover", "namespace": site.namespace});
-                leftover["spec"].as_object_mut().expect("a spec").remove("tls");
-                let mut path = path(CHALLENGE_PREFIX, "ImplementationSpecific");
-                path["backend"]["service"]["name"] = json!("gone");
-                leftover["spec"]["rules"][0]["http"]["paths"] = json!([path]);
-                let gone = json!({
-                    "apiVersion": "v1", "kind": "Service", "metadata": {"name": "gone", "namespace": site.namespace},
-                    "spec": {"ports": [{"port": 80}]},
-                });
-                Some(format!("{}{}{}", text(&gone), text(&leftover), site.plain()))
+                let class = &site.scene.controller.class;
+                Some(format!(
+                    "{}{}",
+                    leftover(class, site.namespace, site.host),
+                    site.plain()
+                ))
             },
         )
     },
@@ -194,15 +218,32 @@ pub const SIDE_BY_SIDE: &[Case] = &[
     },
 ];
 
-/// Of two equal paths ingress-nginx's webhook takes the first one only, and Traefik in its place takes either.
+/// What another ACME client leaves: its Service, behind which nobody is, and its Ingress.
+pub fn leftover(class: &str, namespace: &str, host: &str) -> String {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "gone", "namespace": namespace},
+        "spec": {"ports": [{"port": 80}]},
+    });
+    let mut path = path(CHALLENGE_PREFIX, "ImplementationSpecific");
+    path["backend"]["service"]["name"] = json!("gone");
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "leftover", "namespace": namespace},
+        "spec": {"ingressClassName": class, "rules": [{"host": host, "http": {"paths": [path]}}]},
+    });
+    format!("{}{}", text(&service), text(&ingress))
+}
+
+/// Of two equal paths ingress-nginx's webhook and haproxy-ingress take the first one only, and Traefik in ingress-nginx's place
+/// takes either.
 fn path_is_taken(controller: &Controller) -> Ends {
     match controller.class.as_str() {
-        "nginx" => Ends::Refused("ChallengePathTaken"),
+        "nginx" | "haproxy" => Ends::Refused("ChallengePathTaken"),
         _ => Ends::Issued,
     }
 }
 
-/// Cases that serve every host there is, so that nothing else runs beside them.
+/// Cases that concern every host there is, so that nothing else runs beside them.
 pub const ALONE: &[Case] = &[
     case("hostless", "a rule without a host serves it", |site| {
         let mut ingress = site.ingress(&[]);
@@ -229,7 +270,131 @@ pub const ALONE: &[Case] = &[
             },
         )
     },
+    Case {
+        entrance: |controller| Controller {
+            http_port: controller.redirecting_port.unwrap_or(controller.http_port),
+            ..controller.clone()
+        },
+        after: |controller| HTTPS.take_back(controller),
+        ..case(
+            "redirect",
+            "the controller redirects all of HTTP to HTTPS, the challenge too",
+            |site| {
+                let controller = &site.scene.controller;
+                (controller.redirecting_port.is_some() || HTTPS.set(controller)).then(|| site.plain())
+            },
+        )
+    },
+    Case {
+        after: |controller| ADDRESSES.take_back(controller),
+        ..case(
+            "addresses",
+            "a list of addresses that may come, for the whole controller",
+            |site| ADDRESSES.set(&site.scene.controller).then(|| site.plain()),
+        )
+    },
+    Case {
+        after: |controller| AUTHENTICATION.take_back(controller),
+        ..case(
+            "global-auth",
+            "external authentication for the whole controller, the challenge too",
+            |site| AUTHENTICATION.set(&site.scene.controller).then(|| site.plain()),
+        )
+    },
+    Case {
+        certificates: 2,
+        classes: 2,
+        entrance: |controller| match beside(controller) {
+            Some(other) => Controller {
+                http_port: front::of_two(controller.http_port, other.http_port),
+                ..controller.clone()
+            },
+            None => controller.clone(),
+        },
+        ..case(
+            "classes",
+            "two classes in one run, with Contour's (Contour: with the next one's)",
+            |site| {
+                let mut other = site.ingress(&[]);
+                let host = site.host.replacen("a.", front::SECOND, 1);
+                other["metadata"]["name"] = json!("b");
+                other["spec"]["ingressClassName"] = json!(beside(&site.scene.controller)?.class);
+                other["spec"]["tls"] = json!([{"hosts": [host], "secretName": "b-tls"}]);
+                other["spec"]["rules"][0]["host"] = json!(host);
+                Some(format!("{}{}", site.plain(), text(&other)))
+            },
+        )
+    },
 ];
+
+/// The controller of the other class: Contour, or for Contour another one.
+fn beside(controller: &Controller) -> Option<Controller> {
+    let others = Controller::all().into_iter();
+    let mut others = others.filter(|other| other.name != controller.name);
+    others.find(|other| [&controller.name, &other.name].iter().any(|name| *name == "contour"))
+}
+
+/// Keys and values for a ConfigMap with which an admin changes a controller as a whole.
+struct Settings {
+    nginx: &'static [(&'static str, &'static str)],
+    haproxy: &'static [(&'static str, &'static str)],
+}
+
+/// Redirects spare the challenge path by default.
+const HTTPS: Settings = Settings {
+    nginx: &[("force-ssl-redirect", "true"), ("no-tls-redirect-locations", "/none")],
+    haproxy: &[("no-tls-redirect-locations", "/none")],
+};
+const ADDRESSES: Settings = Settings {
+    nginx: &[("whitelist-source-range", ELSEWHERE)],
+    haproxy: &[("allowlist-source-range", ELSEWHERE)],
+};
+/// That of ingress-nginx spares the challenge path by default.
+const AUTHENTICATION: Settings = Settings {
+    nginx: &[("global-auth-url", NOBODY), ("no-auth-locations", "/none")],
+    haproxy: &[("auth-url", NOBODY)],
+};
+/// A URL that nobody answers, and addresses that nobody here has.
+const NOBODY: &str = "http://127.0.0.1:1/";
+const ELSEWHERE: &str = "203.0.113.0/24";
+
+impl Settings {
+    /// Whether the controller has such settings.
+    fn set(&self, controller: &Controller) -> bool {
+        self.write(controller, |value| json!(value))
+    }
+
+    fn take_back(&self, controller: &Controller) {
+        self.write(controller, |_| Value::Null);
+    }
+
+    fn write(&self, controller: &Controller, to: impl Fn(&str) -> Value) -> bool {
+        let (namespace, name, settings) = match controller.name.as_str() {
+            "nginx" => ("ingress-nginx", "ingress-nginx-controller", self.nginx),
+            "haproxy" => ("ingress-controller", "haproxy-ingress", self.haproxy),
+            _ => return false,
+        };
+        let data: Value = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), to(value)))
+            .collect();
+        let patch = json!({"data": data}).to_string();
+        kubectl(
+            &[
+                "patch",
+                "configmap",
+                name,
+                "-n",
+                namespace,
+                "--type=merge",
+                "-p",
+                &patch,
+            ],
+            "",
+        );
+        true
+    }
+}
 
 /// Makes a controller's class the one of Ingresses without a class (`=true`), or no more (`-`).
 fn default_class(controller: &Controller, change: &str) {
@@ -241,6 +406,7 @@ fn default_class(controller: &Controller, change: &str) {
 #[derive(Clone, Copy, PartialEq)]
 enum Dialect {
     Contour,
+    Haproxy,
     Nginx,
     Traefik,
 }
@@ -249,6 +415,7 @@ impl Site<'_> {
     fn dialect(&self) -> Dialect {
         match self.scene.controller.name.as_str() {
             "nginx" | "traefik-nginx" => Dialect::Nginx,
+            "haproxy" => Dialect::Haproxy,
             "traefik" => Dialect::Traefik,
             _ => Dialect::Contour,
         }
@@ -281,8 +448,13 @@ impl Site<'_> {
         Some(text(&self.ingress(annotations)))
     }
 
-    fn for_nginx(&self, annotations: &[(&str, &str)]) -> Option<String> {
-        (self.dialect() == Dialect::Nginx).then(|| text(&self.ingress(annotations)))
+    /// With the annotations of ingress-nginx or of haproxy-ingress; nothing for others.
+    fn in_dialect(&self, nginx: &[(&str, &str)], haproxy: &[(&str, &str)]) -> Option<Value> {
+        match self.dialect() {
+            Dialect::Nginx => Some(self.ingress(nginx)),
+            Dialect::Haproxy => Some(self.ingress(haproxy)),
+            _ => None,
+        }
     }
 
     fn with_path(&self, at: &str, type_: &str) -> String {

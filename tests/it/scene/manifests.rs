@@ -81,7 +81,7 @@ pub fn rbac(home: &str) -> String {
     documents.join("\n---\n")
 }
 
-/// The test cluster's web server, as Service `web` of a namespace.
+/// The test cluster's web server, as Service `web` of a namespace. Endpoints say the same as the slice, for haproxy-ingress.
 pub fn web(namespace: &str) -> String {
     let (address, port) = state("web").rsplit_once(':').expect("address and port");
     format!(
@@ -97,6 +97,11 @@ metadata: {{name: web, namespace: {namespace}, labels: {{kubernetes.io/service-n
 addressType: IPv4
 endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]
 ports: [{{name: http, port: {port}, protocol: TCP}}]
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {{name: web, namespace: {namespace}, labels: {{endpointslice.kubernetes.io/skip-mirror: 'true'}}}}
+subsets: [{{addresses: [{{ip: {address}}}], ports: [{{name: http, port: {port}, protocol: TCP}}]}}]
 "
     )
 }

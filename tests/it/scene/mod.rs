@@ -89,6 +89,8 @@ pub struct Controller {
     pub class: String,
     pub http_port: u16,
     pub https_port: u16,
+    /// Where it redirects all of HTTP to HTTPS, if it has such a port beside the other.
+    pub redirecting_port: Option<u16>,
 }
 
 impl Controller {
@@ -108,12 +110,14 @@ impl Controller {
     }
 
     fn of(name: &str, about: &Value) -> Self {
-        let port = |key: &str| u16::try_from(about[key].as_u64().expect("a port")).expect("a port");
+        let number = |value: &Value| Some(u16::try_from(value.as_u64()?).expect("a port"));
+        let port = |key: &str| number(&about[key]).expect("a port");
         Self {
             name: name.to_owned(),
             class: about["class"].as_str().expect("a class").to_owned(),
             http_port: port("http_port"),
             https_port: port("https_port"),
+            redirecting_port: number(&about["redirecting_port"]),
         }
     }
 }
