@@ -92,6 +92,7 @@ pub const CONTROLLERS: &[Controller] = &[
         path_type: "ImplementationSpecific",
         annotations: &[
             ("nginx.ingress.kubernetes.io/ssl-redirect", "false"),
+            ("nginx.ingress.kubernetes.io/force-ssl-redirect", "false"),
             ("nginx.ingress.kubernetes.io/whitelist-source-range", "0.0.0.0/0,::/0"),
             ("nginx.ingress.kubernetes.io/enable-global-auth", "false"),
         ],

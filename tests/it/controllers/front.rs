@@ -39,6 +39,10 @@ fn pass(mut client: TcpStream, first: u16, second: u16) -> io::Result<()> {
     server.write_all(&head)?;
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
     std::thread::spawn(move || io::copy(&mut from, &mut to));
-    io::copy(&mut server, &mut client)?;
-    client.shutdown(Shutdown::Both)
+    let answered = io::copy(&mut server, &mut client);
+    // The other thread has both sockets too, so dropping them here closes nothing.
+    for end in [client, server] {
+        let _ = end.shutdown(Shutdown::Both);
+    }
+    answered.map(drop)
 }
