@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::decide::ledger::{Entry, EntryKey};
 use crate::decide::outcome::Failure;
+
+/// How long a write waits for others to go with it. Meanwhile the CA validates the order, which takes longer.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// An entry as it is to be: nothing where it is to go.
 type Change = (EntryKey, Option<Entry>);
@@ -41,7 +45,7 @@ impl LedgerWrites {
     pub async fn write(&self, entry: Entry) -> Result<(), Failure> {
         let (sender, written) = oneshot::channel();
         self.wait((entry.key(), Some(entry)), Some(sender));
-        self.flush().await;
+        self.flush_together().await;
         let lost = |_| Err(Failure::new("the write to the ledger was stopped", None));
         written.await.unwrap_or_else(lost)
     }
@@ -55,6 +59,23 @@ impl LedgerWrites {
     /// Writes what waits. Whoever comes while a write is under way goes with the next one.
     pub async fn flush(&self) {
         let _turn = self.turn.lock().await;
+        self.write_waiting().await;
+    }
+
+    /// The same a moment later, where somebody waits that did not go with an earlier write.
+    async fn flush_together(&self) {
+        let _turn = self.turn.lock().await;
+        let somebody_waits = {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.iter().any(|(_, sender)| sender.is_some())
+        };
+        if somebody_waits {
+            tokio::time::sleep(LINGER).await;
+            self.write_waiting().await;
+        }
+    }
+
+    async fn write_waiting(&self) {
         let batch = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if batch.is_empty() {
             return;

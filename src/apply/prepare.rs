@@ -73,8 +73,8 @@ async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
         if left.contains(uid) {
             let kind_name = format!("{kind:?}").to_lowercase();
             return Err(Wrong::new(
-                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: it has finalizers"),
-                format!("where the finalizers' controller is gone, `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go"),
+                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: its finalizers hold it"),
+                format!("if the controller that should remove them no longer runs, remove them: `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'`"),
             )
             .into());
         }

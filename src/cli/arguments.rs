@@ -90,7 +90,7 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArgs {
-    /// Only these Secrets, or those of these Ingresses: NAME, secret/NAME or ingress/NAME
+    /// Only these Secrets, or those of these objects: NAME, secret/NAME, ingress/NAME, gateway/NAME or listenerset/NAME
     #[arg(value_name = "NAME", help_heading = "Selection")]
     pub(super) names: Vec<ObjectName>,
     /// Report what is due and do nothing
@@ -129,7 +129,7 @@ pub(super) struct RunArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// The Secret or the Ingress: NAME, secret/NAME or ingress/NAME
+    /// The Secret, or an object that wants it: NAME, secret/NAME, ingress/NAME, gateway/NAME or listenerset/NAME
     #[arg(value_name = "NAME")]
     pub(super) name: ObjectName,
     /// Its namespace

@@ -84,7 +84,7 @@ pub enum Cause {
     #[error("the order is `{0}`")]
     State(super::OrderState),
     /// An authorization that HTTP-01 cannot fulfil (RFC 8555 section 8.3).
-    #[error("`{host}` is not offered an `http-01` challenge, but {offered}")]
+    #[error("for `{host}` the CA offers no `http-01` challenge, which is all that this program can do, but {offered}")]
     NoHttpChallenge {
         /// The host.
         host: String,

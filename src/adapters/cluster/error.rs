@@ -167,7 +167,7 @@ impl ClusterError {
         } = &*self.0;
         if self.is_unauthorized() {
             return Some(format!(
-                "`{server}` does not know these credentials, or no longer: log in again, `kubectl auth whoami` asks the same; in a Pod, see whether its ServiceAccount was deleted or made anew, and start a new Job"
+                "`{server}` does not accept these credentials. By hand: log in again, then test with `kubectl auth whoami`. In a Pod: its ServiceAccount may have been deleted or recreated; start a new Job"
             ));
         }
         if self.is_forbidden() {
@@ -185,10 +185,10 @@ impl ClusterError {
             let granted = if by_hand {
                 "a run by hand needs more rights than rbac.yaml grants: docs/security.md lists them"
             } else {
-                "rbac.yaml grants it"
+                "apply rbac.yaml, which grants it"
             };
             return Some(format!(
-                "it needs the verb `{verb}` on `{resource}` ({granted}); see `kubectl auth can-i {verb} {resource} {scope}`"
+                "this account may not `{verb}` `{resource}`: {granted}; `kubectl auth can-i {verb} {resource} {scope}` tests it"
             ));
         }
         if let Some(quota) = self.quota() {

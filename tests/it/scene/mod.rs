@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 mod audit;
 mod manifests;
+mod namespaces;
 mod pebble;
 mod tools;
 
@@ -23,6 +24,7 @@ pub use pebble::Pebble;
 pub use tools::{break_dns, curl, decoded, eventually, kubectl};
 
 use manifests::rbac;
+use namespaces::Namespaces;
 use tools::own_address;
 
 /// The state file of `tests/cluster/cluster run`.
@@ -131,6 +133,7 @@ pub struct Scene {
     /// Which controller serves its Ingresses.
     pub controller: Controller,
     kubeconfig: PathBuf,
+    namespaces: Namespaces,
 }
 
 impl Scene {
@@ -163,6 +166,7 @@ impl Scene {
             pebble: Pebble::start(&folder, change),
             home,
             controller,
+            namespaces: Namespaces::default(),
         };
         {
             // All scenes share one ClusterRole, and two `apply`s that both find it missing cannot both make it.
@@ -261,6 +265,7 @@ impl Scene {
         let namespace = format!("{}-{suffix}", self.name);
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         self.apply(&format!("{object}\n---\n{}", web(&namespace)));
+        self.namespaces.add(&namespace);
         namespace
     }
 

@@ -155,11 +155,16 @@ fn what_the_ca_refused_lately_waits() {
         } else {
             (Verdict::Issue, Reason::Missing)
         };
-        assert_eq!((verdict, decision.reason), expected, "{what}: {}", decision.message);
+        assert_eq!(
+            (verdict, decision.reason),
+            expected,
+            "{what}: {}",
+            decision.message(observed.now)
+        );
         if waits {
             assert!(plan.is_idle(), "{what}");
             assert_eq!(decision.renew_at, Some(now() + SignedDuration::from_mins(40)));
-            let said = &decision.message;
+            let said = decision.message(observed.now).to_string();
             assert!(
                 said.contains("3 times in a row") && said.contains("no answer") && said.contains("`Missing`"),
                 "{said}"
