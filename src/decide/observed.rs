@@ -94,6 +94,8 @@ pub struct Observed {
     /// Why Gateways are not known, where the cluster has none of the kind or this run may not list them. That is a note only
     /// where somebody asks for one.
     pub gateways_unseen: Option<String>,
+    /// Whether there may be Gateways that this run may not list.
+    pub gateways_hidden: bool,
     /// Every HTTPRoute in sight: what serves the hosts of Gateways. None are read where no Gateway wants a certificate.
     pub http_routes: Vec<HttpRoute>,
     /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
@@ -129,6 +131,7 @@ impl Observed {
             ingresses: Vec::new(),
             gateways: Vec::new(),
             gateways_unseen: None,
+            gateways_hidden: false,
             http_routes: Vec::new(),
             namespaces_unseen: false,
             retired: Vec::new(),

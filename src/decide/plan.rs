@@ -325,7 +325,7 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
             .iter()
             .filter(|it| it.name.namespace == secret.namespace)
             .flat_map(|it| &it.listeners);
-        observed.gateways_unseen.is_some()
+        observed.gateways_hidden
             || listeners
                 .flat_map(|it| &it.certificates)
                 .any(|it| it.name == secret.name)

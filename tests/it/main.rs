@@ -4,6 +4,7 @@
 //! runs there for root, and says so otherwise.
 
 mod allocations;
+mod arm64;
 mod bad_input;
 mod caa;
 mod chains;
