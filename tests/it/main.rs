@@ -35,6 +35,7 @@ mod picture;
 mod pods;
 mod properties;
 mod proxy;
+mod pushgateway;
 mod quick_start;
 mod quota;
 mod refusals;
