@@ -15,7 +15,7 @@ CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_H
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help build build-arm64 image test test-gateways test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
+.PHONY: help build build-arm64 image release test test-gateways test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -36,6 +36,9 @@ image: build $(if $(ARM64),build-arm64) ## the image as an archive, without a bu
 	  --label org.opencontainers.image.description='$(shell sed -n 's/^description = "\(.*\)"/\1/p' Cargo.toml)' \
 	  --label org.opencontainers.image.licenses=Apache-2.0 \
 	  --label org.opencontainers.image.source=https://github.com/kube-lego-once/kube-lego-once
+
+release: ## tags the version of Cargo.toml and makes its files in target/release-VERSION: built twice, and the same twice
+	.ci/release
 
 test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	cargo fmt --check

@@ -275,6 +275,9 @@ impl AcmeError {
             Cause::Unreachable { proxy: Some(_), .. } => {
                 "`HTTPS_PROXY` names the proxy, `NO_PROXY` the hosts that need none"
             }
+            Cause::NoHttpChallenge { .. } => {
+                "use a CA or a profile that offers HTTP-01 for this host, or take the annotation away and get this certificate in another way"
+            }
             Cause::Unreachable { proxy: None, .. } | Cause::TimedOut(_) => {
                 "is there a way out to it (network policies, firewall)? a proxy is taken from `HTTPS_PROXY`"
             }

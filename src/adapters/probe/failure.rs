@@ -142,7 +142,7 @@ impl ProbeFailure {
             }
             Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, ingress)),
             Self::BadRedirect { problem, .. } if *problem == CIRCLE => {
-                "stop redirecting `/.well-known/acme-challenge/` on the server at this address. The usual cause: a proxy in front forwards by http, and the server behind it redirects to https again"
+                "exempt `/.well-known/acme-challenge/` from the redirects of the server that answers. The usual cause: a proxy in front of it forwards by http, and the server redirects to https again"
             }
             Self::BadRedirect { .. } => {
                 "exempt `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
