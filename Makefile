@@ -54,10 +54,10 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 
 WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that needs root
 
-# Most of a test's time is waiting, for a Lease or a Pod, so more of them run than there are cores; the cluster comes first, as on
-# machines of its own. What serves every host there is runs by itself, and the last one reads what all the others did.
+# Most of a test's time is waiting, for a Lease or a Pod, so more of them run than there are cores. What serves every host there
+# is runs by itself, and the last one reads what all the others did.
 cluster-tests:
-	nice cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --skip gateways:: --test-threads 6
+	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --skip gateways:: --test-threads 6
 	cargo test --locked --test it served:: -- --ignored --nocapture
 	cargo test --locked --test it every_right_is_used -- --ignored
 
