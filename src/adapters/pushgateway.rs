@@ -93,7 +93,9 @@ impl Pushgateway {
             .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
             .body(Full::new(Bytes::from(metrics)))
             .map_err(|error| error.to_string())?;
-        let answer = client.request(request).await.map_err(|error| chain(&error))?;
+        let answer = client.request(request).await;
+        // With what caused it.
+        let answer = answer.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
@@ -109,17 +111,6 @@ impl Pushgateway {
             .collect();
         Err(format!("the server answered {status}: {said}"))
     }
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = vec![error.to_string()];
-    let mut link = error.source();
-    while let Some(error) = link {
-        words.push(error.to_string());
-        link = error.source();
-    }
-    words.join(": ")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Writes to the ledger that are wanted at the same moment go together: one request for many orders (I7 holds for each).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, oneshot};
@@ -65,10 +65,7 @@ impl LedgerWrites {
     /// The same a moment later, where somebody waits that did not go with an earlier write.
     async fn flush_together(&self) {
         let _turn = self.turn.lock().await;
-        let somebody_waits = {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.iter().any(|(_, sender)| sender.is_some())
-        };
+        let somebody_waits = self.waiting().iter().any(|(_, sender)| sender.is_some());
         if somebody_waits {
             tokio::time::sleep(LINGER).await;
             self.write_waiting().await;
@@ -76,7 +73,7 @@ impl LedgerWrites {
     }
 
     async fn write_waiting(&self) {
-        let batch = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let batch = std::mem::take(&mut *self.waiting());
         if batch.is_empty() {
             return;
         }
@@ -94,7 +91,10 @@ impl LedgerWrites {
     }
 
     fn wait(&self, change: Change, sender: Option<oneshot::Sender<Result<(), Failure>>>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push((change, sender));
+        self.waiting().push((change, sender));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

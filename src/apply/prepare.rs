@@ -144,7 +144,6 @@ async fn open_account(context: &Context) -> anyhow::Result<Account> {
     Ok(account)
 }
 
-/// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
 /// The certificates without those of Gateways, where this run may not make what leads from these to it: that costs no other.
 async fn without_closed_gateways<'a>(due: &'a [Decision], site: &Site, record: &OutcomeLog) -> Vec<&'a Decision> {
     let of_listener = |decision: &&Decision| decision.routes.iter().any(|route| route.via.listener().is_some());
@@ -169,6 +168,7 @@ async fn without_closed_gateways<'a>(due: &'a [Decision], site: &Site, record: &
     others
 }
 
+/// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
 async fn rehearse<'a>(
     due: Vec<&'a Decision>,
     account: &Account,

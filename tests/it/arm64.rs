@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::scene::{Ran, Scene, has_nodes};
 
-/// What a command runs, on another processor.
-fn emulated(command: &Command) -> Command {
+/// Runs a command of the program on another processor, to its end.
+fn emulated(command: &Command) -> Ran {
     let program =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("target/arm64/aarch64-unknown-linux-gnu/release/kube-lego-once");
     assert!(
@@ -21,11 +21,7 @@ fn emulated(command: &Command) -> Command {
             emulated.env(name, value);
         }
     }
-    emulated
-}
-
-fn ended(mut command: Command) -> Ran {
-    command.output().expect("qemu-aarch64-static").into()
+    emulated.output().expect("qemu-aarch64-static").into()
 }
 
 #[test]
@@ -36,7 +32,7 @@ fn its_program_plans_and_issues() {
     }
     let mut version = Command::new("");
     version.arg("--version");
-    let version = ended(emulated(&version)).exits(0).stdout;
+    let version = emulated(&version).exits(0).stdout;
     assert_eq!(version, format!("kube-lego-once {}\n", env!("CARGO_PKG_VERSION")));
 
     let scene = Scene::new("arm");
@@ -46,13 +42,13 @@ fn its_program_plans_and_issues() {
     std::fs::write(&file, &manifests).expect("a file");
     let mut offline = scene.command("run");
     offline.args(["--dry-run", "-o", "name", "-f"]).arg(file);
-    let planned = ended(emulated(&offline)).exits(0).stdout;
+    let planned = emulated(&offline).exits(0).stdout;
     assert_eq!(planned, format!("secret/a-tls -n {namespace}\n"));
 
     scene.apply(&manifests);
-    let ran = ended(emulated(&scene.command("run"))).exits(0);
+    let ran = emulated(&scene.command("run")).exits(0);
     assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
     scene.assert_nothing_is_left();
-    let idle = ended(emulated(&scene.command("run"))).exits(0);
+    let idle = emulated(&scene.command("run")).exits(0);
     assert!(idle.stdout.contains("1 valid"), "{}", idle.stdout);
 }

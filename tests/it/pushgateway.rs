@@ -1,14 +1,9 @@
 //! Metrics of runs, as a real Pushgateway takes them.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use crate::cronjob;
-use crate::scene::{Scene, break_dns, cluster, eventually, has_nodes};
-
-/// A program that the test cluster has built.
-fn tool(name: &str) -> Command {
-    Command::new(cluster()["bin"][name].as_str().expect("a program"))
-}
+use crate::scene::{Scene, break_dns, cluster, eventually, has_nodes, tool};
 
 /// A Pushgateway of a test's own.
 struct Gateway {

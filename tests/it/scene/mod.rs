@@ -21,7 +21,7 @@ mod tools;
 pub use audit::{Request, requests};
 pub use manifests::{cronjob, rights_without, shipped, web};
 pub use pebble::Pebble;
-pub use tools::{break_dns, curl, decoded, eventually, kubectl};
+pub use tools::{break_dns, curl, decoded, eventually, kubectl, tool};
 
 use manifests::rbac;
 use namespaces::Namespaces;
