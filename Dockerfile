@@ -1,6 +1,7 @@
 # The image of kube-lego-once: one static program and nothing else. The roots that it trusts are compiled into it.
 #
 #     docker build -t REGISTRY/kube-lego-once .
+#     docker buildx build --platform linux/amd64,linux/arm64 -t REGISTRY/kube-lego-once --push .
 #
 # Written, but never tried: where this is developed there is no builder. What the tests run is the image that
 # `make image` writes without one, from a program that `make build` built as it is built here.

@@ -6,14 +6,17 @@ CLUSTER := tests/cluster/cluster
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE := kube-lego-once:$(VERSION)
 ARCHIVE := target/image/kube-lego-once.tar
+# `make image ARM64=` leaves it out.
+ARM64 := target/arm64/aarch64-unknown-linux-gnu/release/kube-lego-once
 # Pods need root. `make test NODES=` does without, for a root that may not do all that root may.
 NODES := $(if $(filter 0,$(shell id -u)),--nodes)
 
 CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/kube-lego-once)
-DENY_VERSION := 0.20.2
-DENY := $(CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+# Programs of cargo's, each in a folder that says its version.
+DENY := $(CACHE)/bin/cargo-deny-0.20.2/bin/cargo-deny
+CYCLONEDX := $(CACHE)/bin/cargo-cyclonedx-0.5.9/bin/cargo-cyclonedx
 
-.PHONY: help build image test test-gateways test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
+.PHONY: help build build-arm64 image release test test-gateways test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,14 +26,20 @@ build: ## a static release binary; the last line is its path
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(TARGET)
 	@echo $(BINARY)
 
-image: build ## the image as an archive, without a builder; the last line is its path and digest
+build-arm64: ## the same for arm64, with Debian's cross compiler
+	.ci/arm64
+
+image: build $(if $(ARM64),build-arm64) ## the image as an archive, without a builder, for amd64 and arm64; the last line is its path and digest
 	@mkdir -p $(dir $(ARCHIVE))
-	@tests/cluster/image.py $(BINARY) $(ARCHIVE) --reference $(IMAGE) \
+	@tests/cluster/image.py $(ARCHIVE) $(BINARY) $(ARM64) --reference $(IMAGE) \
 	  --label org.opencontainers.image.title=kube-lego-once \
 	  --label org.opencontainers.image.version=$(VERSION) \
 	  --label org.opencontainers.image.description='$(shell sed -n 's/^description = "\(.*\)"/\1/p' Cargo.toml)' \
 	  --label org.opencontainers.image.licenses=Apache-2.0 \
 	  --label org.opencontainers.image.source=https://github.com/kube-lego-once/kube-lego-once
+
+release: $(CYCLONEDX) ## tags the version of Cargo.toml and makes its files in target/release-VERSION: built twice, and the same twice
+	.ci/release $(CYCLONEDX)
 
 test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	cargo fmt --check
@@ -60,8 +69,8 @@ test-binaries:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --no-run
 
-$(DENY):
-	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(patsubst %/bin/cargo-deny,%,$@)
+$(DENY) $(CYCLONEDX):
+	cargo install $(@F) --version $(patsubst $(CACHE)/bin/$(@F)-%/bin/$(@F),%,$@) --locked --quiet --root $(patsubst %/bin/$(@F),%,$@)
 
 deny: $(DENY) ## licences, sources and bans of the dependencies (deny.toml); advisories, if their database can be fetched
 	$(DENY) --log-level error --locked check licenses bans sources

@@ -135,6 +135,7 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
                 duration: begun.elapsed().try_into().unwrap_or(SignedDuration::MAX),
                 succeeded: status == ExitStatus::Success,
             });
+            push(&report, status, settings).await;
             Ok(Ending {
                 unfinished,
                 ..print(report, status, *output, settings)
@@ -195,6 +196,20 @@ async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Resul
             ))
         })
         .await
+}
+
+/// Pushes the metrics. That they could not be is no failure of what was done.
+async fn push(report: &Report, status: ExitStatus, settings: &Settings) {
+    let Some(gateway) = &settings.pushgateway else { return };
+    // Where the run failed, the time of the last success is to stay there.
+    let replace = status == ExitStatus::Success;
+    let pushed = match report.metrics() {
+        Ok(metrics) => gateway.push(metrics, replace).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = pushed {
+        log::warn!("{why}");
+    }
 }
 
 /// Writes Events. That nobody could be told is no failure of what was done.

@@ -4,4 +4,5 @@ pub mod acme;
 pub mod cluster;
 pub mod manifests;
 pub mod probe;
+pub mod pushgateway;
 pub mod responder;

@@ -1,13 +1,17 @@
 //! Writes to the ledger that are wanted at the same moment go together: one request for many orders (I7 holds for each).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::decide::ledger::{Entry, EntryKey};
 use crate::decide::outcome::Failure;
+
+/// How long a write waits for others to go with it. Meanwhile the CA validates the order, which takes longer.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// An entry as it is to be: nothing where it is to go.
 type Change = (EntryKey, Option<Entry>);
@@ -41,7 +45,7 @@ impl LedgerWrites {
     pub async fn write(&self, entry: Entry) -> Result<(), Failure> {
         let (sender, written) = oneshot::channel();
         self.wait((entry.key(), Some(entry)), Some(sender));
-        self.flush().await;
+        self.flush_together().await;
         let lost = |_| Err(Failure::new("the write to the ledger was stopped", None));
         written.await.unwrap_or_else(lost)
     }
@@ -55,7 +59,21 @@ impl LedgerWrites {
     /// Writes what waits. Whoever comes while a write is under way goes with the next one.
     pub async fn flush(&self) {
         let _turn = self.turn.lock().await;
-        let batch = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.write_waiting().await;
+    }
+
+    /// The same a moment later, where somebody waits that did not go with an earlier write.
+    async fn flush_together(&self) {
+        let _turn = self.turn.lock().await;
+        let somebody_waits = self.waiting().iter().any(|(_, sender)| sender.is_some());
+        if somebody_waits {
+            tokio::time::sleep(LINGER).await;
+            self.write_waiting().await;
+        }
+    }
+
+    async fn write_waiting(&self) {
+        let batch = std::mem::take(&mut *self.waiting());
         if batch.is_empty() {
             return;
         }
@@ -73,7 +91,10 @@ impl LedgerWrites {
     }
 
     fn wait(&self, change: Change, sender: Option<oneshot::Sender<Result<(), Failure>>>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push((change, sender));
+        self.waiting().push((change, sender));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

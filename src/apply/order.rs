@@ -219,12 +219,41 @@ async fn order_anew(
             certificate.secret
         );
     }
-    let asked = KeyType::asked_for(certificate).map_err(|why| Failure::new(why, None))?;
-    let key = context.keys.key(asked.unwrap_or(context.key_type));
-    let validated = async { Ok(order.validate(Instant::now() + VALIDATION_DEADLINE).await?) };
-    // At the same time: an RSA key may take as long as the CA's questions.
-    let (key, ()) = tokio::try_join!(key, validated)?;
+    // At the same time, since an RSA key may take as long as the CA's questions. Each to its end, since a write to the ledger is
+    // others' too.
+    let url = order.url().to_owned();
+    let (recorded, validated) = futures::join!(
+        record(url, decision, account, held, context),
+        order.validate(Instant::now() + VALIDATION_DEADLINE),
+    );
+    if let Err(error) = &validated
+        && error.ends_the_order()
+    {
+        let entry = EntryKey::new(EntryKind::Pending, certificate.secret.clone());
+        context.ledger.remove(entry);
+    }
+    validated?;
+    let (pending, request) = recorded?;
+    // From here on the CA counts the certificate: a run that dies must have left enough to fetch it (I7).
+    held.check()?;
+    let chain = order
+        .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
+        .await?;
+    let chain = context.chains.of(chain, &order, &pending).await;
+    Obtained::new(pending, chain)
+}
 
+/// Makes the key of a new order and keeps both in the ledger. Returns the certificate request too.
+async fn record(
+    order: String,
+    decision: &Decision,
+    account: &Account,
+    held: &Held,
+    context: &Context,
+) -> Result<(Pending, Vec<u8>), Failure> {
+    let certificate = &*decision.certificate;
+    let asked = KeyType::asked_for(certificate).map_err(|why| Failure::new(why, None))?;
+    let key = context.keys.key(asked.unwrap_or(context.key_type)).await?;
     let names: Vec<String> = certificate.hosts.iter().map(ToString::to_string).collect();
     let request = certificate_request(&key, &names)?;
     let pending = Pending {
@@ -232,7 +261,7 @@ async fn order_anew(
         secret: certificate.secret.name.to_string(),
         directory: context.marker(account).directory,
         account: account.url().to_owned(),
-        order: order.url().to_owned(),
+        order,
         hosts: names,
         profile: Some(context.profile.clone().unwrap_or_default()),
         key: PrivateKeyPem(key.serialize_pem()),
@@ -241,14 +270,8 @@ async fn order_anew(
     };
     // Whoever has the Lease now may have an entry of its own there.
     held.check()?;
-    // From here on the CA counts the certificate: a run that dies must leave enough to fetch it (I7).
     context.ledger.write(Entry::Pending(pending.clone())).await?;
-    held.check()?;
-    let chain = order
-        .certificate(&request, Instant::now() + ISSUANCE_DEADLINE, || held.check().is_ok())
-        .await?;
-    let chain = context.chains.of(chain, &order, &pending).await;
-    Obtained::new(pending, chain)
+    Ok((pending, request))
 }
 
 /// Signatures, names, key and validity, and of the leaf what a report says.

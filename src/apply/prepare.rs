@@ -73,8 +73,8 @@ async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
         if left.contains(uid) {
             let kind_name = format!("{kind:?}").to_lowercase();
             return Err(Wrong::new(
-                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: it has finalizers"),
-                format!("where the finalizers' controller is gone, `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'` lets it go"),
+                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: its finalizers hold it"),
+                format!("if the controller that should remove them no longer runs, remove them: `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'`"),
             )
             .into());
         }
@@ -144,7 +144,6 @@ async fn open_account(context: &Context) -> anyhow::Result<Account> {
     Ok(account)
 }
 
-/// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
 /// The certificates without those of Gateways, where this run may not make what leads from these to it: that costs no other.
 async fn without_closed_gateways<'a>(due: &'a [Decision], site: &Site, record: &OutcomeLog) -> Vec<&'a Decision> {
     let of_listener = |decision: &&Decision| decision.routes.iter().any(|route| route.via.listener().is_some());
@@ -169,6 +168,7 @@ async fn without_closed_gateways<'a>(due: &'a [Decision], site: &Site, record: &
     others
 }
 
+/// Writes each due Secret with `dryRun=All`: what cannot be stored is never ordered.
 async fn rehearse<'a>(
     due: Vec<&'a Decision>,
     account: &Account,

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::adapters::probe::ProbeMode;
+use crate::adapters::pushgateway::Pushgateway;
 use crate::decide::directory::Directory;
 use crate::decide::key_type::KeyType;
 use crate::decide::name::{DnsName, RunId};
@@ -90,7 +91,7 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArgs {
-    /// Only these Secrets, or those of these Ingresses: NAME, secret/NAME or ingress/NAME
+    /// Only these Secrets, or those of these objects: NAME, secret/NAME, ingress/NAME, gateway/NAME or listenerset/NAME
     #[arg(value_name = "NAME", help_heading = "Selection")]
     pub(super) names: Vec<ObjectName>,
     /// Report what is due and do nothing
@@ -103,6 +104,9 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
 
+    /// Push the metrics of a run (not of a dry run) to this Pushgateway; a URL with /metrics/job/... names its own group
+    #[arg(long, env = "KUBE_LEGO_ONCE_PUSHGATEWAY", value_name = "URL")]
+    pub(super) pushgateway: Option<Pushgateway>,
     /// Stop after this time as after a signal: what is under way ends, the rest is left to the next run
     #[arg(long, env = "KUBE_LEGO_ONCE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "45m")]
     pub(super) timeout: SignedDuration,
@@ -129,7 +133,7 @@ pub(super) struct RunArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// The Secret or the Ingress: NAME, secret/NAME or ingress/NAME
+    /// The Secret, or an object that wants it: NAME, secret/NAME, ingress/NAME, gateway/NAME or listenerset/NAME
     #[arg(value_name = "NAME")]
     pub(super) name: ObjectName,
     /// Its namespace

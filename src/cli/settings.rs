@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::adapters::acme::{AuthoritySettings, CaBundle, ExternalAccount, Proxy};
 use crate::adapters::probe::ProbeMode;
+use crate::adapters::pushgateway::Pushgateway;
 use crate::decide::directory::{Directory, Trust};
 use crate::decide::name::RunId;
 use crate::decide::policy::{Policy, SharedHosts};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub follow_the_cronjob: bool,
     /// The CA; a dry run can do without.
     pub authority: Option<AuthoritySettings>,
+    /// Where the metrics of a run go.
+    pub pushgateway: Option<Pushgateway>,
     /// What the plan is made by.
     pub policy: Policy,
     /// How challenges are answered.
@@ -186,6 +189,7 @@ impl RunArgs {
             context: self.cluster.context,
             home_namespace: self.cluster.home_namespace,
             authority: self.authority.into_settings(inherited)?,
+            pushgateway: self.pushgateway,
             policy: Policy {
                 force: self.force,
                 retry_now: self.retry_now,
@@ -242,6 +246,7 @@ impl Settings {
             home_namespace: cluster.home_namespace,
             follow_the_cronjob: false,
             authority: None,
+            pushgateway: None,
             policy: Policy::default(),
             challenge: ChallengeSettings::none(),
             style: style(),

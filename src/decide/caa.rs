@@ -64,7 +64,7 @@ impl fmt::Display for CaaRefusal {
         if *unknown_property {
             return write!(
                 f,
-                "the CAA record `{record}` of `{owner}` is critical, and no CA that does not know its property may sign"
+                "the CAA record `{record}` of `{owner}` has the critical flag and a tag that is not well known: a CA that does not know the tag must not sign"
             );
         }
         let identities: Vec<String> = identities.iter().map(|name| format!("`{name}`")).collect();

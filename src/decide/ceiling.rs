@@ -104,12 +104,9 @@ pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Polic
 }
 
 fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
+    let why = format!("not ordered in this run: {why}, and other certificates come first; a later run orders this one");
     Decision {
-        message: though_due(
-            &format!("not ordered in this run: {why}, and other certificates come first; a later run orders this one"),
-            decision.reason,
-            &decision.message,
-        ),
+        said: Some(though_due(&why, decision.reason, &decision.message(now).to_string()).into()),
         reason: Reason::Deferred,
         renew_at: Some(now),
         replaces: None,
@@ -164,11 +161,8 @@ mod tests {
         assert_eq!(plan.keep.len(), 260);
         let waiting = &plan.keep[0];
         assert_eq!(waiting.reason, Reason::Deferred);
-        assert!(
-            waiting.message.contains("`--max-orders`") && waiting.message.contains("`Missing`"),
-            "{}",
-            waiting.message
-        );
+        let said = waiting.message(plan.at).to_string();
+        assert!(said.contains("`--max-orders`") && said.contains("`Missing`"), "{said}");
         assert!(waiting.routes.is_empty());
     }
 

@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::inspection::{MARKER, Marker};
 use super::name::{ClassName, IngressRef, SecretRef};
-use super::observed::{Ingress, Observed, Pairs, Read, Secret, Tls};
+use super::observed::{Ingress, Observed, OneOrMore, Pairs, Read, Secret, Tls};
 
 /// The time at which every table looks.
 pub fn now() -> Timestamp {
@@ -58,14 +58,14 @@ pub fn ingress(namespace: &str, name: &str) -> Ingress {
         annotations: Pairs::from_iter([("kubernetes.io/tls-acme".into(), "true".into())]),
         labels: Pairs::new(),
         class: ClassName::Spec("contour".into()),
-        tls: Vec::new(),
-        rule_hosts: Vec::new(),
+        tls: OneOrMore::new(),
+        rule_hosts: OneOrMore::new(),
         pathless_hosts: thin_vec::ThinVec::new(),
         serves_any_host: false,
         challenge_services: thin_vec::ThinVec::new(),
         challenge_hosts: thin_vec::ThinVec::new(),
         serves_only_challenges: false,
-        addresses: Vec::new(),
+        addresses: OneOrMore::new(),
     }
 }
 

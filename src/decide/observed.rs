@@ -14,6 +14,7 @@ use compact_str::CompactString;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1 as networking;
 use litemap::LiteMap;
+use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
 use super::ledger::Ledger;
@@ -93,6 +94,8 @@ pub struct Observed {
     /// Why Gateways are not known, where the cluster has none of the kind or this run may not list them. That is a note only
     /// where somebody asks for one.
     pub gateways_unseen: Option<String>,
+    /// Whether there may be Gateways that this run may not list.
+    pub gateways_hidden: bool,
     /// Every HTTPRoute in sight: what serves the hosts of Gateways. None are read where no Gateway wants a certificate.
     pub http_routes: Vec<HttpRoute>,
     /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
@@ -128,6 +131,7 @@ impl Observed {
             ingresses: Vec::new(),
             gateways: Vec::new(),
             gateways_unseen: None,
+            gateways_hidden: false,
             http_routes: Vec::new(),
             namespaces_unseen: false,
             retired: Vec::new(),
@@ -156,6 +160,9 @@ pub struct RenewalWindow {
 /// Labels or annotations. Most objects have few, for which a map of nodes is ten times as large.
 pub type Pairs = LiteMap<CompactString, CompactString>;
 
+/// What is one in nearly every object, for which a vector takes an allocation more.
+pub type OneOrMore<T> = SmallVec<[T; 1]>;
+
 /// What a plan needs to know of an Ingress. There may be 100,000: what is empty in nearly all of them is a `ThinVec`, of one word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingress {
@@ -174,9 +181,9 @@ pub struct Ingress {
     /// Which controller serves it.
     pub class: ClassName,
     /// `spec.tls`.
-    pub tls: Vec<Tls>,
+    pub tls: OneOrMore<Tls>,
     /// The hosts of `spec.rules`, without those that serve nothing but some client's challenges.
-    pub rule_hosts: Vec<CompactString>,
+    pub rule_hosts: OneOrMore<CompactString>,
     /// Those of `rule_hosts` for which no rule has a path, sorted: the default backend serves them.
     pub pathless_hosts: ThinVec<CompactString>,
     /// Whether it serves hosts that no rule names: by a rule without a host, or by `spec.defaultBackend`.
@@ -188,7 +195,7 @@ pub struct Ingress {
     /// Whether it serves nothing but challenges.
     pub serves_only_challenges: bool,
     /// Addresses that a controller wrote into the status: IP addresses and host names.
-    pub addresses: Vec<CompactString>,
+    pub addresses: OneOrMore<CompactString>,
 }
 
 /// An Ingress of a version that no cluster serves any more, such as `extensions/v1beta1`.
@@ -208,7 +215,7 @@ pub struct RetiredIngress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// `hosts`, as written.
-    pub hosts: Vec<CompactString>,
+    pub hosts: OneOrMore<CompactString>,
     /// `secretName`, where it is not empty.
     pub secret_name: Option<CompactString>,
 }
@@ -239,7 +246,7 @@ impl From<networking::Ingress> for Ingress {
         let is_ours = |path: &networking::HTTPIngressPath| path.path.as_deref() == Some(CHALLENGE_PREFIX);
         let with_our_path = rules.iter().filter(|rule| paths(rule).iter().any(is_ours));
         let challenge_hosts: BTreeSet<&str> = with_our_path.map(|rule| rule_host(rule).unwrap_or_default()).collect();
-        let mut ingress = Self {
+        Self {
             name: IngressRef::new(
                 metadata.namespace.unwrap_or_else(|| "default".into()),
                 metadata.name.unwrap_or_default(),
@@ -276,21 +283,7 @@ impl From<networking::Ingress> for Ingress {
                 .into_iter()
                 .filter_map(|point| Some(point.ip.or(point.hostname)?.into()))
                 .collect(),
-        };
-        ingress.shrink();
-        ingress
-    }
-}
-
-impl Ingress {
-    /// A vector of one keeps room for four.
-    fn shrink(&mut self) {
-        for tls in &mut self.tls {
-            tls.hosts.shrink_to_fit();
         }
-        self.tls.shrink_to_fit();
-        self.rule_hosts.shrink_to_fit();
-        self.addresses.shrink_to_fit();
     }
 }
 

@@ -1,10 +1,10 @@
 //! The decision: what is to be done about each wanted certificate, and about what dead runs left (I1).
 
+mod decision;
 mod routes;
 mod wanted;
 
 use std::cell::LazyCell;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use thin_vec::ThinVec;
@@ -13,16 +13,17 @@ use super::backoff::Attempts;
 use super::ceiling;
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, WAITS, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
-use super::inspection::{CertificateFacts, CertificateId, KeyMatch, Refusal};
+use super::inspection::{CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
-use super::name::{DnsName, SecretRef, SourceRef};
-use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Secret, Unread};
+use super::name::{SecretRef, SourceRef};
+use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Unread};
 use super::policy::Policy;
-use super::route::{Route, Serving};
+use super::route::Serving;
 use super::selection::Selection;
-use super::validity::{is_last_tenth, renew_at, short};
+use super::validity::renew_at;
 
+pub use decision::{Decision, Message, Verdict};
 pub use wanted::{renewal_information_wanted, secrets_wanted};
 
 /// What is to be done: the value that a dry run prints and that a run applies.
@@ -52,55 +53,6 @@ pub struct Plan {
     pub unmatched: Vec<String>,
     /// What the observation could not know, and what looks like a mistake.
     pub notes: Vec<String>,
-}
-
-/// The decision on one certificate.
-#[derive(Clone, Debug)]
-pub struct Decision {
-    /// The certificate.
-    pub certificate: Box<Certificate>,
-    /// The first check that matched.
-    pub reason: Reason,
-    /// Its sentence.
-    pub message: String,
-    /// The Secret as it was inspected: a store is conditional on it.
-    pub secret: Option<Arc<Secret>>,
-    /// When it falls due, where that is known; of what waits, when it is tried again.
-    pub renew_at: Option<Timestamp>,
-    /// The certificate that a new one replaces (RFC 9773 section 5); nothing unless one is obtained.
-    pub replaces: Option<Box<CertificateId>>,
-    /// The order of a run that could not store its certificate: it is taken up before another is made (I7).
-    pub pending: Option<Box<Pending>>,
-    /// What the CA refused of it lately; nothing unless it is due.
-    pub attempts: Option<Box<Attempts>>,
-    /// Hosts that this run leaves out, since they do not answer and the certificate ends soon ([`Decision::without`]).
-    pub dropped: ThinVec<DnsName>,
-    /// What must be answered for, so that the CA can validate each host; nothing unless it is obtained.
-    pub routes: ThinVec<Route>,
-    /// What else is worth knowing.
-    pub notes: ThinVec<String>,
-}
-
-/// What happens to a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is obtained.
-    Issue,
-    /// It is left as it is.
-    Keep,
-    /// It is left as it is, and somebody has to do something.
-    Refuse,
-}
-
-impl Verdict {
-    /// The word as it is printed.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Issue => "issue",
-            Self::Keep => "keep",
-            Self::Refuse => "refuse",
-        }
-    }
 }
 
 /// One check's answer on one certificate, for those who ask why.
@@ -218,7 +170,7 @@ fn ledger_notes(ledger: &Ledger) -> impl Iterator<Item = String> + '_ {
     ledger
         .unreadable
         .iter()
-        .map(|(key, why)| format!("the ledger's Secret has an entry `{key}` that cannot be read ({why}): this run ignores it and leaves it unchanged; unless a newer version wrote it, delete this key from the Secret"))
+        .map(|(key, why)| format!("the ledger's Secret has an entry `{key}` that cannot be read ({why}): this run ignores it and leaves it unchanged. If no newer version of this program wrote it, remove the entry `{key}` from the Secret's `data`"))
 }
 
 impl Plan {
@@ -250,34 +202,6 @@ impl Plan {
     }
 }
 
-impl Decision {
-    /// Whether it is due, and not tried yet.
-    pub fn waits(&self) -> bool {
-        matches!(self.reason, Reason::BackingOff | Reason::Deferred)
-    }
-
-    /// The same for the hosts that answer, where that is better than to wait for these: less than a tenth of the lifetime is left,
-    /// and some answer. They return when all do, since the new certificate has a whole lifetime.
-    pub fn without(&self, dead: &[DnsName], now: Timestamp) -> Option<Self> {
-        let ends = self.facts().is_some_and(|facts| is_last_tenth(facts, now));
-        let some_answer = self.certificate.hosts.iter().any(|host| !dead.contains(host));
-        if dead.is_empty() || !ends || !some_answer {
-            return None;
-        }
-        let mut narrowed = self.clone();
-        narrowed.certificate.hosts.retain(|host| !dead.contains(host));
-        narrowed.dropped = dead.into();
-        // It is for all hosts, one of which the CA cannot validate.
-        narrowed.pending = None;
-        Some(narrowed)
-    }
-
-    /// What is known of the certificate that is there.
-    pub fn facts(&self) -> Option<&CertificateFacts> {
-        self.secret.as_ref()?.facts()
-    }
-}
-
 fn decide(observed: &Observed, policy: &Policy, certificate: Box<Certificate>) -> (Verdict, Decision) {
     let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
     let subject = Subject {
@@ -294,18 +218,20 @@ fn decide(observed: &Observed, policy: &Policy, certificate: Box<Certificate>) -
         &subject,
     );
     let wait = due.as_ref().and_then(|_| first_match(WAITS.iter(), &subject));
-    let (verdict, (reason, message)) = match (refusal, due, wait) {
-        (Some(refusal), ..) => (Verdict::Refuse, refusal),
-        (None, Some((due, why)), Some((wait, until))) => (Verdict::Keep, (wait, though_due(&until, due, &why))),
-        (None, Some(due), None) => (Verdict::Issue, due),
-        (None, None, _) => (Verdict::Keep, (Reason::Valid, valid(&subject))),
+    let (verdict, reason, said) = match (refusal, due, wait) {
+        (Some((refusal, why)), ..) => (Verdict::Refuse, refusal, Some(why.into())),
+        (None, Some((due, why)), Some((wait, until))) => {
+            (Verdict::Keep, wait, Some(though_due(&until, due, &why).into()))
+        }
+        (None, Some((due, why)), None) => (Verdict::Issue, due, Some(why.into())),
+        (None, None, _) => (Verdict::Keep, Reason::Valid, None),
     };
     // What is valid, nearly all of most clusters, is not looked for in the ledger.
     let attempts = (reason != Reason::Valid).then(|| subject.attempts()).flatten();
     let pending = pending(&subject).filter(|_| verdict == Verdict::Issue && reason != Reason::Forced);
     let decision = Decision {
         reason,
-        message,
+        said,
         secret: subject.secret.found().cloned(),
         renew_at: match attempts {
             Some(attempts) if reason == Reason::BackingOff => Some(attempts.next),
@@ -399,7 +325,7 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
             .iter()
             .filter(|it| it.name.namespace == secret.namespace)
             .flat_map(|it| &it.listeners);
-        observed.gateways_unseen.is_some()
+        observed.gateways_hidden
             || listeners
                 .flat_map(|it| &it.certificates)
                 .any(|it| it.name == secret.name)
@@ -424,16 +350,6 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
 fn is_stored(pending: &Pending, observed: &Observed) -> bool {
     let read = observed.secrets.get(&pending.secret()).and_then(Read::found);
     read.is_some_and(|secret| secret.facts().is_some() && secret.version.key_digest == pending.key.digest())
-}
-
-fn valid(subject: &Subject<'_>) -> String {
-    subject.facts().map_or_else(
-        || "nothing is due".into(),
-        |facts| {
-            let left = facts.not_after.duration_since(subject.observed.now);
-            format!("valid until {}, {} left", facts.not_after, short(left))
-        },
-    )
 }
 
 /// What is worth knowing beside the reason.

@@ -141,7 +141,7 @@ mod tests {
                 let plan = plan(&observed(vec![ingress], Read::Absent), &policy);
                 let decisions = plan.decisions().into_iter();
                 decisions
-                    .map(|(verdict, decision)| (verdict, decision.message.clone()))
+                    .map(|(verdict, decision)| (verdict, decision.message(plan.at).to_string()))
                     .collect::<Vec<_>>()
             };
             assert_eq!(decided(stripped), decided(chatty.clone()));

@@ -117,6 +117,7 @@ async fn add_gateways(cluster: &Cluster, policy: &Policy, observed: &mut Observe
     };
     let found = cluster.list_gateways(&scope).await?;
     (observed.gateways, observed.gateways_unseen) = (found.gateways, found.unseen);
+    observed.gateways_hidden = found.hidden;
     let annotated = |gateway: &Arc<Gateway>| gateway.annotations.contains_key(policy.annotation.as_str());
     if observed.gateways.iter().any(annotated) {
         observed.http_routes = cluster.list_http_routes(&scope).await?;

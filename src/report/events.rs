@@ -125,7 +125,7 @@ pub fn events(plan: &Plan, outcomes: &Outcomes, run: &RunId) -> Vec<Event> {
     }
     for decision in &plan.refuse {
         // The same refusal has the same name in each run: the API server, which keeps Events for an hour, takes it once.
-        let note = format!("{}: {}", decision.reason.word(), decision.message);
+        let note = format!("{}: {}", decision.reason.word(), decision.message(plan.at));
         events.extend(on_each_ingress(
             &decision.certificate,
             EventKind::Refused,

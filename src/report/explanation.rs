@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::text::{Color, Style, plain};
 use crate::decide::checks::Answer;
 use crate::decide::observed::Observed;
@@ -18,7 +20,7 @@ pub fn explanation(observed: &Observed, policy: &Policy, plan: &Plan, style: &St
         .iter()
         .map(|(verdict, decision)| {
             let checks = explain(observed, policy, decision);
-            of_decision(*verdict, decision, &checks, style)
+            of_decision(*verdict, decision, plan.at, &checks, style)
         })
         .collect();
     parts.extend(plan.rejected.iter().map(|rejected| {
@@ -35,7 +37,7 @@ pub fn explanation(observed: &Observed, policy: &Policy, plan: &Plan, style: &St
     parts.join("\n")
 }
 
-fn of_decision(verdict: Verdict, decision: &Decision, checks: &[Explained], style: &Style) -> String {
+fn of_decision(verdict: Verdict, decision: &Decision, now: Timestamp, checks: &[Explained], style: &Style) -> String {
     let certificate = &decision.certificate;
     let color = match verdict {
         Verdict::Issue => Color::Yellow,
@@ -48,7 +50,7 @@ fn of_decision(verdict: Verdict, decision: &Decision, checks: &[Explained], styl
         plain(&certificate.secret.to_string()),
         decision.reason.word()
     );
-    text.push_str(&style.wrapped("  ", &plain(&decision.message), 2));
+    text.push_str(&style.wrapped("  ", &plain(&decision.message(now).to_string()), 2));
     for contribution in &certificate.contributions {
         let hosts: Vec<_> = contribution.hosts.iter().map(ToString::to_string).collect();
         let hosts = if hosts.is_empty() {

@@ -20,7 +20,7 @@ use crate::decide::inspection::CertificateFacts;
 use crate::decide::name::{DnsName, SourceRef};
 use crate::decide::observed::Leftover;
 use crate::decide::outcome::{Failure, Outcome, Outcomes};
-use crate::decide::plan::{Decision, Plan, Verdict};
+use crate::decide::plan::{Decision, Message, Plan, Verdict};
 use crate::decide::validity::lifetime;
 
 use events::dropped_note;
@@ -101,7 +101,8 @@ struct CertificateRow<'a> {
     ingresses: Vec<CompactString>,
     action: &'static str,
     reason: &'static str,
-    message: &'a str,
+    #[serde(serialize_with = "written")]
+    message: Message<'a>,
     not_after: Option<Timestamp>,
     issuer: Option<&'a str>,
     renew_at: Option<Timestamp>,
@@ -281,6 +282,11 @@ impl Report {
     }
 }
 
+/// As it is written for people.
+fn written<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
 impl<'a> CertificateRow<'a> {
     fn new(verdict: Verdict, decision: &'a Decision, now: Timestamp, outcomes: Option<&'a Outcomes>) -> Self {
         let certificate = &decision.certificate;
@@ -312,7 +318,7 @@ impl<'a> CertificateRow<'a> {
                 .collect(),
             action: verdict.word(),
             reason: decision.reason.word(),
-            message: &decision.message,
+            message: decision.message(now),
             not_after,
             issuer,
             renew_at: decision

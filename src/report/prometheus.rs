@@ -83,16 +83,16 @@ impl Report {
             "Entries of annotated Ingresses that name no certificate that could be made",
             summary.rejected,
         );
-        let refusals = Reason::ALL.iter().filter(|reason| **reason < Reason::Missing);
         registry.register(
             "certificates_refused",
             "Certificates that are left until somebody does something",
-            by_reason(refusals, &self.plan.refuse),
+            by_reason(Reason::refusals(), &self.plan.refuse),
         );
+        let waits = Reason::ALL.iter().copied().filter(|reason| reason.waits());
         registry.register(
             "certificates_waiting",
             "Certificates that are due and not tried yet",
-            by_reason([Reason::BackingOff, Reason::Deferred].iter(), &self.plan.keep),
+            by_reason(waits, &self.plan.keep),
         );
         if let Some(outcomes) = &self.outcomes {
             count(
@@ -156,10 +156,10 @@ fn add(family: &ByWord, label: &'static str, word: Option<&'static str>) {
     }
 }
 
-fn by_reason<'a>(reasons: impl Iterator<Item = &'a Reason> + Clone, decisions: &[Decision]) -> ByWord {
+fn by_reason(reasons: impl Iterator<Item = Reason> + Clone, decisions: &[Decision]) -> ByWord {
     let family = by_word("reason", reasons.clone().map(|reason| reason.word()));
     for reason in decisions.iter().map(|decision| decision.reason) {
-        let known = reasons.clone().any(|it| *it == reason);
+        let known = reasons.clone().any(|it| it == reason);
         add(&family, "reason", known.then(|| reason.word()));
     }
     family

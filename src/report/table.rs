@@ -102,10 +102,10 @@ impl Report {
             write_sentence(out, style, "rejected", &rest)?;
         }
         for decision in &self.plan.refuse {
-            write_sentence(out, style, "refused", &reasoned(decision))?;
+            write_sentence(out, style, "refused", &self.reasoned(decision))?;
         }
         for (_, decision) in decisions.iter().filter(|(_, decision)| decision.waits()) {
-            write_sentence(out, style, "waiting", &reasoned(decision))?;
+            write_sentence(out, style, "waiting", &self.reasoned(decision))?;
         }
         for decision in &self.plan.issue {
             let row = self.row(Verdict::Issue, decision);
@@ -168,12 +168,13 @@ impl Report {
         let noun = if count == 1 { "certificate" } else { "certificates" };
         format!("{count} {noun}: {}\n", parts.join(", "))
     }
-}
 
-/// The certificate, and why it is not obtained.
-fn reasoned(decision: &Decision) -> String {
-    let secret = &decision.certificate.secret;
-    format!("{secret} {}: {}", decision.reason.word(), decision.message)
+    /// The certificate, and why it is not obtained.
+    fn reasoned(&self, decision: &Decision) -> String {
+        let secret = &decision.certificate.secret;
+        let message = decision.message(self.plan.at);
+        format!("{secret} {}: {message}", decision.reason.word())
+    }
 }
 
 /// Adds a sentence that begins with what has gone wrong.

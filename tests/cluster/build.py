@@ -73,6 +73,7 @@ PRODUCTS = (
         "github.com/prometheus/prometheus",
         {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
     ),
+    Product("pushgateway", "github.com/prometheus/pushgateway", {"pushgateway": "github.com/prometheus/pushgateway"}),
     Product(
         "contour",
         "github.com/projectcontour/contour",

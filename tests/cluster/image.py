@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a container image of static programs as an archive, without a builder or a daemon.
+"""Writes a container image of a static program as an archive, without a builder or a daemon.
 
 The archive is one that `docker load`, `ctr images import` and `podman load` take, and an OCI layout at once. The same
 input gives the same bytes: times are $SOURCE_DATE_EPOCH or 0, names are sorted, and the layer is not compressed, since
@@ -26,18 +26,48 @@ MACHINES = {62: "x86_64", 183: "aarch64"}  # e_machine in an ELF header
 USER = "65532:65532"
 
 
-def write(path, reference, programs, entrypoint, labels=None, architecture=None):
-    """Writes an image of these programs (name -> content) to `path`, and returns its digest."""
+def write(path, reference, programs, labels=None):
+    """Writes an image to `path` and returns its digest. `programs` are (name, content) of one program, for an architecture each."""
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
-    layer = _tar({name: (content, 0o755) for name, content in programs.items()}, epoch)
+    blobs, manifests, legacy = {}, [], []
+    for name, content in programs:
+        architecture = _architecture(content)
+        if architecture in [manifest["platform"]["architecture"] for manifest in manifests]:
+            raise ValueError(f"two programs for {architecture}")
+        config, layer, manifest = _image(name, content, architecture, labels or {}, epoch)
+        blobs |= {_blob(blob): blob for blob in (config, layer, manifest)}
+        manifests.append({**_descriptor(MANIFEST, manifest), "platform": {"architecture": architecture, "os": "linux"}})
+        # `docker load` of old knows one architecture an image: the first.
+        legacy = legacy or _json([{"Config": _blob(config), "RepoTags": [reference], "Layers": [_blob(layer)]}])
+    image = manifests[0]
+    if len(manifests) > 1:
+        index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+        blobs[_blob(index)] = index
+        image = _descriptor(INDEX, index)
+    names = {
+        "io.containerd.image.name": _full(reference),
+        "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+    }
+    index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**image, "annotations": names}]})
+    files = blobs | {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index, "manifest.json": legacy}
+    archive = _tar({name: (content, 0o644) for name, content in files.items()}, epoch)
+    unfinished = Path(f"{path}.unfinished")
+    unfinished.write_bytes(archive)
+    os.replace(unfinished, path)
+    return image["digest"]
+
+
+def _image(name, program, architecture, labels, epoch):
+    """The config, the layer and the manifest of an image of one program."""
+    layer = _tar({name: (program, 0o755)}, epoch)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
     config = _json({
-        "architecture": architecture or _architecture(next(iter(programs.values()))),
+        "architecture": architecture,
         "os": "linux",
         "created": created,
-        "config": {"User": USER, "Entrypoint": entrypoint, "WorkingDir": "/", "Labels": labels or {}},
+        "config": {"User": USER, "Entrypoint": [f"/{name}"], "WorkingDir": "/", "Labels": labels},
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-        "history": [{"created": created, "created_by": "COPY " + " ".join(sorted(programs)) + " /"}],
+        "history": [{"created": created, "created_by": f"COPY {name} /"}],
     })
     manifest = _json({
         "schemaVersion": 2,
@@ -45,25 +75,7 @@ def write(path, reference, programs, entrypoint, labels=None, architecture=None)
         "config": _descriptor(CONFIG, config),
         "layers": [_descriptor(LAYER, layer)],
     })
-    index = _json({
-        "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [{
-            **_descriptor(MANIFEST, manifest),
-            "annotations": {
-                "io.containerd.image.name": _full(reference),
-                "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
-            },
-        }],
-    })
-    legacy = _json([{"Config": _blob(config), "RepoTags": [reference], "Layers": [_blob(layer)]}])
-    files = {_blob(content): content for content in (config, layer, manifest)}
-    files |= {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index, "manifest.json": legacy}
-    archive = _tar({name: (content, 0o644) for name, content in files.items()}, epoch)
-    unfinished = Path(f"{path}.unfinished")
-    unfinished.write_bytes(archive)
-    os.replace(unfinished, path)
-    return _digest(manifest)
+    return config, layer, manifest
 
 
 def _tar(files, epoch):
@@ -131,19 +143,17 @@ def _json(value):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", type=Path, help="a static program")
     parser.add_argument("archive", type=Path, help="the file to write")
+    parser.add_argument("programs", type=Path, nargs="+", metavar="PROGRAM", help="a static program, one for each architecture")
     parser.add_argument("--reference", required=True, metavar="NAME:TAG", help="the name of the image")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of the image")
     options = parser.parse_args()
-    name = options.program.name
     labels = dict(label.split("=", 1) for label in options.label)
     try:
-        digest = write(
-            options.archive, options.reference, {name: options.program.read_bytes()}, [f"/{name}"], labels
-        )
+        programs = [(program.name, program.read_bytes()) for program in options.programs]
+        digest = write(options.archive, options.reference, programs, labels)
     except (OSError, ValueError) as error:
-        print(f"error: {options.program}: {error}", file=sys.stderr)
+        print(f"error: {options.archive}: {error}", file=sys.stderr)
         return 1
     print(f"{options.reference}, {options.archive.stat().st_size / 1e6:.1f} MB, user {USER}")
     print(f"{options.archive} {digest}")

@@ -29,9 +29,7 @@ def prepare(cluster):
     cni = Path(cluster.file("cni"))
     cni.mkdir()
     (cni / "pods.conflist").write_text(json.dumps(_cni_config(cluster), indent=2) + "\n")
-    image.write(
-        cluster.file("pause.tar"), PAUSE, {"pause": Path(cluster.binary("pause")).read_bytes()}, entrypoint=["/pause"]
-    )
+    image.write(cluster.file("pause.tar"), PAUSE, [("pause", Path(cluster.binary("pause")).read_bytes())])
 
 
 def controller_manager(cluster):

@@ -4,6 +4,7 @@
 //! runs there for root, and says so otherwise.
 
 mod allocations;
+mod arm64;
 mod bad_input;
 mod caa;
 mod chains;
@@ -34,6 +35,7 @@ mod picture;
 mod pods;
 mod properties;
 mod proxy;
+mod pushgateway;
 mod quick_start;
 mod quota;
 mod refusals;

@@ -1,16 +1,11 @@
 //! Metrics and the rules that use them, as promtool reads them.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::scene::{Ran, Scene, break_dns, cluster};
-
-/// A program that the test cluster has built.
-fn tool(name: &str) -> Command {
-    Command::new(cluster()["bin"][name].as_str().expect("a program"))
-}
+use crate::scene::{Ran, Scene, break_dns, tool};
 
 #[test]
 #[ignore = "needs the test cluster"]

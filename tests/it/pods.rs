@@ -25,7 +25,7 @@ fn the_image_is_small_and_the_same_input_gives_the_same_bytes() {
         let archive = folder.join(name);
         let output = Command::new("python3")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/image.py"))
-            .args([&program, &archive])
+            .args([&archive, &program])
             .args(["--reference", "kube-lego-once:test", "--label", "a=b"])
             .output()
             .expect("python3");
@@ -39,8 +39,50 @@ fn the_image_is_small_and_the_same_input_gives_the_same_bytes() {
     let (first, second) = (build("first.tar"), build("second.tar"));
     assert!(first == second, "the same input gave {} and {}", first.1, second.1);
 
-    let size = fs::metadata(image_archive()).expect("the archive").len();
-    assert!(size < MAX_IMAGE_BYTES, "the image has {size} bytes");
+    let image = platforms();
+    let names: Vec<_> = image.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["amd64", "arm64"]);
+    for (architecture, size) in image {
+        assert!(size < MAX_IMAGE_BYTES, "the image for {architecture} has {size} bytes");
+        println!("MEASURED: the image for {architecture} has {size} bytes");
+    }
+}
+
+/// The architectures of the image, as its index has them (OCI image index), and the bytes of each one's layers.
+fn platforms() -> Vec<(String, u64)> {
+    let archive = image_archive();
+    let read = |file: &str| -> Value {
+        let output = Command::new("tar")
+            .args(["-xOf"])
+            .arg(&archive)
+            .arg(file)
+            .output()
+            .expect("tar");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    let blob = |descriptor: &Value| {
+        read(
+            &descriptor["digest"]
+                .as_str()
+                .expect("a digest")
+                .replace("sha256:", "blobs/sha256/"),
+        )
+    };
+    let index = blob(&read("index.json")["manifests"][0]);
+    let manifests = index["manifests"].as_array().expect("an index").iter();
+    manifests
+        .map(|descriptor| {
+            let layers = blob(descriptor)["layers"].as_array().expect("layers").clone();
+            let size = layers.iter().filter_map(|layer| layer["size"].as_u64()).sum();
+            (
+                descriptor["platform"]["architecture"]
+                    .as_str()
+                    .expect("a name")
+                    .to_owned(),
+                size,
+            )
+        })
+        .collect()
 }
 
 /// The only big thing in an archive of one layer with one file: the program.

@@ -77,7 +77,7 @@ proptest! {
         let decided: Vec<_> = plan.decisions().into_iter().map(|(_, decision)| decision.certificate.clone()).collect();
         prop_assert_eq!(decided, wanted);
         for (verdict, decision) in plan.decisions() {
-            prop_assert!(!decision.message.is_empty());
+            prop_assert!(!decision.message(plan.at).to_string().is_empty());
             prop_assert_eq!(verdict == Verdict::Keep, decision.reason == Reason::Valid);
         }
     }
@@ -191,7 +191,7 @@ proptest! {
                 _ => None,
             });
             match yes {
-                Some(yes) => prop_assert_eq!(yes, (verdict, decision.reason, decision.message.clone())),
+                Some(yes) => prop_assert_eq!(yes, (verdict, decision.reason, decision.message(observed.now).to_string())),
                 None => prop_assert_eq!((verdict, decision.reason), (Verdict::Keep, Reason::Valid)),
             }
         }

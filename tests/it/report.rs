@@ -17,6 +17,7 @@ use kube_lego_once::decide::outcome::{Failure, Outcome, Outcomes};
 use kube_lego_once::decide::plan::{Plan, plan};
 use kube_lego_once::decide::policy::Policy;
 use kube_lego_once::report::Report;
+use kube_lego_once::report::prometheus::Timing;
 use kube_lego_once::report::text::Style;
 use serde_json::{Value, json};
 
@@ -210,6 +211,41 @@ fn reports_keep_to_their_schema_and_the_schema_knows_every_word() {
         words("/$defs/outcome/properties/result"),
         seen("certificates", "/outcome/result")
     );
+}
+
+#[test]
+fn the_reference_counts_the_series_of_each_metric() {
+    let timing = Timing {
+        ended: Timestamp::now(),
+        duration: SignedDuration::from_secs(1),
+        succeeded: true,
+    };
+    let metrics = of_run().timed(timing).metrics().expect("metrics");
+    let of = |name: &str| {
+        let names = [format!("kube_lego_once_{name} "), format!("kube_lego_once_{name}{{")];
+        let lines = metrics.lines();
+        lines
+            .filter(|line| names.iter().any(|name| line.starts_with(name.as_str())))
+            .count()
+    };
+    let mut others = 0;
+    for row in REFERENCE.split("| series |").nth(1).expect("the table").lines().skip(2) {
+        let Some((names, count)) = row
+            .strip_prefix("| `")
+            .and_then(|row| row.trim_end_matches(" |").rsplit_once("| "))
+        else {
+            break;
+        };
+        let names = names.split(" | ").next().unwrap_or_default().split("`, `");
+        let seen: usize = names.map(|name| of(name.trim_end_matches('`'))).sum();
+        match count.parse::<usize>() {
+            Ok(said) => assert_eq!(seen, said, "{row}\n{metrics}"),
+            Err(_) => continue,
+        }
+        others += seen;
+    }
+    assert!(others > 0);
+    assert!(REFERENCE.contains(&format!("and {others} others")), "{others} others");
 }
 
 /// Whoever adds a rejection is stopped here by the compiler, and adds it to [`observed`] and to the schema.

@@ -16,7 +16,7 @@ use kube_lego_once::decide::inspection::{Inspection, KeyMatch, Library, inspect}
 
 use crate::fuzz::mutate::{self, Rng};
 use crate::fuzz::{Corpus, Input, edited_secret};
-use crate::scene::cluster;
+use crate::scene::tool;
 
 mod accidents;
 mod judged;

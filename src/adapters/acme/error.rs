@@ -84,7 +84,7 @@ pub enum Cause {
     #[error("the order is `{0}`")]
     State(super::OrderState),
     /// An authorization that HTTP-01 cannot fulfil (RFC 8555 section 8.3).
-    #[error("`{host}` is not offered an `http-01` challenge, but {offered}")]
+    #[error("for `{host}` the CA offers no `http-01` challenge, which is all that this program can do, but {offered}")]
     NoHttpChallenge {
         /// The host.
         host: String,
@@ -274,6 +274,9 @@ impl AcmeError {
         let words = match &self.0.cause {
             Cause::Unreachable { proxy: Some(_), .. } => {
                 "`HTTPS_PROXY` names the proxy, `NO_PROXY` the hosts that need none"
+            }
+            Cause::NoHttpChallenge { .. } => {
+                "use a CA or a profile that offers HTTP-01 for this host, or take the annotation away and get this certificate in another way"
             }
             Cause::Unreachable { proxy: None, .. } | Cause::TimedOut(_) => {
                 "is there a way out to it (network policies, firewall)? a proxy is taken from `HTTPS_PROXY`"

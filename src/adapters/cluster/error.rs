@@ -128,6 +128,13 @@ impl ClusterError {
         self.has_code(403).then_some(name)
     }
 
+    /// `--as` for kubectl where the account is no person's: they would ask about their own rights.
+    fn as_account(&self) -> String {
+        let after = self.cause().split_once("User \"system:serviceaccount:");
+        let name = after.and_then(|(_, rest)| rest.split_once('"'));
+        name.map_or_else(String::new, |(name, _)| format!(" --as=system:serviceaccount:{name}"))
+    }
+
     /// 409: somebody was faster, or the name is taken.
     pub fn is_conflict(&self) -> bool {
         self.has_code(409)
@@ -167,7 +174,7 @@ impl ClusterError {
         } = &*self.0;
         if self.is_unauthorized() {
             return Some(format!(
-                "`{server}` does not know these credentials, or no longer: log in again, `kubectl auth whoami` asks the same; in a Pod, see whether its ServiceAccount was deleted or made anew, and start a new Job"
+                "`{server}` does not accept these credentials. By hand: log in again, then test with `kubectl auth whoami`. In a Pod: its ServiceAccount may have been deleted or recreated: `kubectl apply -f rbac.yaml`, then start a new Job"
             ));
         }
         if self.is_forbidden() {
@@ -185,10 +192,11 @@ impl ClusterError {
             let granted = if by_hand {
                 "a run by hand needs more rights than rbac.yaml grants: docs/security.md lists them"
             } else {
-                "rbac.yaml grants it"
+                "apply rbac.yaml, which grants it"
             };
             return Some(format!(
-                "it needs the verb `{verb}` on `{resource}` ({granted}); see `kubectl auth can-i {verb} {resource} {scope}`"
+                "this account may not `{verb}` `{resource}`: {granted}; `kubectl auth can-i {verb} {resource} {scope}{}` tests it",
+                self.as_account()
             ));
         }
         if let Some(quota) = self.quota() {

@@ -16,6 +16,8 @@ pub struct Gateways {
     pub gateways: Vec<Arc<Gateway>>,
     /// Why there are none, where the API server does not serve the kind to this run.
     pub unseen: Option<String>,
+    /// Whether there may be some all the same: the kind may be served, and this run has no right to list it.
+    pub hidden: bool,
 }
 
 impl Cluster {
@@ -28,6 +30,7 @@ impl Cluster {
         match self.list_kind(scope, SourceKind::Gateway, "gateways").await {
             Ok(gateways) => found.gateways = gateways,
             Err(error) if is_not_served(&error) => {
+                found.hidden = error.is_forbidden();
                 found.unseen = Some(error.to_string());
                 return Ok(found);
             }

@@ -291,7 +291,7 @@ mod tests {
         let hint = error.hint().expect("a hint");
         assert!(
             hint.starts_with(
-                "it needs the verb `create` on `pods` (a run by hand needs more rights than rbac.yaml grants"
+                "this account may not `create` `pods`: a run by hand needs more rights than rbac.yaml grants"
             ),
             "{hint}"
         );

@@ -142,10 +142,10 @@ impl ProbeFailure {
             }
             Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, ingress)),
             Self::BadRedirect { problem, .. } if *problem == CIRCLE => {
-                "exempt `/.well-known/acme-challenge/` from the redirects of what answers there; often a proxy in front speaks http to a server that redirects to https"
+                "exempt `/.well-known/acme-challenge/` from the redirects of the server that answers. The usual cause: a proxy in front of it forwards by http, and the server redirects to https again"
             }
             Self::BadRedirect { .. } => {
-                "except `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
+                "exempt `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
             }
             Self::Forbidden { refusal, .. } => return Some(refusal.hint()),
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {

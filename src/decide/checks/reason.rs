@@ -1,5 +1,7 @@
 //! The reasons: stable words, in the order in which they are looked for.
 
+use super::REFUSALS;
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Why a certificate is issued, kept or refused: a stable word.
@@ -77,4 +79,16 @@ reasons! {
     Deferred,
     /// Nothing is due.
     Valid,
+}
+
+impl Reason {
+    /// The reasons why certificates are refused.
+    pub fn refusals() -> impl Iterator<Item = Self> + Clone {
+        REFUSALS.iter().map(|check| check.reason)
+    }
+
+    /// Whether a certificate is due for this reason, and not tried yet.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::BackingOff | Self::Deferred)
+    }
 }

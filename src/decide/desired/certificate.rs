@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use thin_vec::ThinVec;
 
 use crate::decide::name::{DnsName, DnsNameProblem, SecretRef, SourceRef};
-use crate::decide::observed::Source;
+use crate::decide::observed::{OneOrMore, Source};
 
 /// By these annotations cert-manager knows an Ingress that it looks after.
 pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
@@ -16,12 +16,12 @@ pub const ISSUER_ANNOTATIONS: &[&str] = &["cert-manager.io/issuer", "cert-manage
 pub struct Certificate {
     /// Where it goes.
     pub secret: SecretRef,
-    /// The names, sorted, each once. A set would take a node of 280 bytes for what is nearly always one name.
-    pub hosts: Vec<DnsName>,
+    /// The names, sorted, each once.
+    pub hosts: OneOrMore<DnsName>,
     /// Hosts that are no names, as written, sorted, each once: one of them refuses the whole certificate.
     pub invalid_hosts: ThinVec<(String, DnsNameProblem)>,
     /// Which object wants which hosts.
-    pub contributions: Vec<Contribution>,
+    pub contributions: OneOrMore<Contribution>,
     /// Objects without the annotation that name the same Secret, and the hosts that they have for it.
     pub bystanders: ThinVec<(Source, BTreeSet<DnsName>)>,
     /// Hosts that belong to another namespace, and the object that owns them there (I6).
@@ -36,24 +36,23 @@ pub struct Contribution {
     /// The object.
     pub source: Source,
     /// The hosts, sorted, each once.
-    pub hosts: Vec<DnsName>,
+    pub hosts: OneOrMore<DnsName>,
 }
 
 impl Certificate {
     pub(super) fn of(secret: SecretRef) -> Self {
         Self {
             secret,
-            hosts: Vec::new(),
+            hosts: OneOrMore::new(),
             invalid_hosts: ThinVec::new(),
-            // Nearly always one; a vector that grows starts with four.
-            contributions: Vec::with_capacity(1),
+            contributions: OneOrMore::new(),
             bystanders: ThinVec::new(),
             claimed: ThinVec::new(),
             cert_manager: None,
         }
     }
 
-    pub(super) fn add(&mut self, source: &Source, hosts: Vec<DnsName>) {
+    pub(super) fn add(&mut self, source: &Source, hosts: OneOrMore<DnsName>) {
         self.note_cert_manager(source);
         merge(&mut self.hosts, hosts.clone());
         match self
@@ -95,7 +94,7 @@ impl Certificate {
 }
 
 /// Sorted, each once, in no more room than that takes.
-fn merge(hosts: &mut Vec<DnsName>, more: Vec<DnsName>) {
+fn merge(hosts: &mut OneOrMore<DnsName>, more: OneOrMore<DnsName>) {
     if hosts.is_empty() {
         *hosts = more;
         return;

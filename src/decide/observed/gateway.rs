@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
 
-use super::{CHALLENGE_PATH, Pairs, Uid, own_annotations, pairs};
+use super::{CHALLENGE_PATH, OneOrMore, Pairs, Uid, own_annotations, pairs};
 use crate::decide::name::{DnsName, SourceKind, SourceRef};
 
 /// A Gateway, or a ListenerSet that adds listeners to one.
@@ -34,7 +34,7 @@ pub struct Gateway {
     /// `spec.listeners`.
     pub listeners: Vec<Listener>,
     /// `status.addresses`.
-    pub addresses: Vec<CompactString>,
+    pub addresses: OneOrMore<CompactString>,
     /// Which of the conditions `Accepted` and `Programmed` is false, and its message.
     pub trouble: Option<String>,
 }

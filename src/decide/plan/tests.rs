@@ -2,8 +2,8 @@ mod ledger;
 
 use super::*;
 use crate::decide::fixtures::{self, certificate, ingress, now, observed, secret};
-use crate::decide::name::{SecretRef, SourceKind, SourceRef};
-use crate::decide::observed::{Ingress, LeftoverKind, RenewalWindow};
+use crate::decide::name::{DnsName, SecretRef, SourceKind, SourceRef};
+use crate::decide::observed::{Ingress, LeftoverKind, RenewalWindow, Secret};
 use crate::decide::policy::TLS_ACME;
 use jiff::SignedDuration;
 
@@ -23,7 +23,7 @@ fn verdict(observed: &Observed, policy: &Policy) -> String {
     let [(verdict, decision)] = decisions.as_slice() else {
         panic!("{plan:?}")
     };
-    assert!(!decision.message.is_empty());
+    assert!(!decision.message(observed.now).to_string().is_empty());
     format!("{verdict:?} {}", decision.reason.word())
 }
 
@@ -480,7 +480,7 @@ fn a_host_that_does_not_answer_is_left_out_in_the_last_tenth_of_the_lifetime_onl
         );
         let plan = plan(&observed, &policy());
         let narrowed = plan.issue[0].without(&dead, now());
-        let hosts = narrowed.as_ref().map(|it| it.certificate.hosts.clone());
+        let hosts = narrowed.as_ref().map(|it| it.certificate.hosts.to_vec());
         assert_eq!(hosts, expected, "{days_left} days left, {dead:?} dead");
         assert!(narrowed.is_none_or(|it| it.dropped == dead));
     }

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn only_the_controllers_own_address_is_a_hairpin() {
         let mut ingress = ingress("web", "a");
-        ingress.addresses = vec!["192.0.2.1".into(), "lb.example".into()];
+        ingress.addresses = ["192.0.2.1".into(), "lb.example".into()].into_iter().collect();
         let source = Source::Ingress(ingress.into());
         let host = "a.example".parse().expect("a name");
         let said = |tried: &[&str]| {

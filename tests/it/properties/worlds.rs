@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube_lego_once::decide::inspection::{CertificateFacts, CertificateId, Inspection, KeyMatch, Marker, inspect};
 use kube_lego_once::decide::name::{ClassName, IngressRef, SecretRef};
 use kube_lego_once::decide::observed::{
-    CERT_MANAGER, Ingress, IngressClass, Leftover, LeftoverKind, Observed, Read, RenewalWindow, RetiredIngress, Secret,
-    SecretVersion, Tls,
+    CERT_MANAGER, Ingress, IngressClass, Leftover, LeftoverKind, Observed, OneOrMore, Read, RenewalWindow,
+    RetiredIngress, Secret, SecretVersion, Tls,
 };
 use kube_lego_once::decide::policy::{Policy, SharedHosts, TLS_ACME};
 use kube_lego_once::decide::selection::Selection;
@@ -94,7 +94,10 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
         hosts(),
         prop_oneof![9 => text(SECRETS).prop_map(|name| Some(name.into())), 1 => Just(None)],
     )
-        .prop_map(|(hosts, secret_name)| Tls { hosts, secret_name });
+        .prop_map(|(hosts, secret_name)| Tls {
+            hosts: hosts.into(),
+            secret_name,
+        });
     // Few values: two of the same age are the case that is worth seeing.
     let created = option::weighted(0.8, (0_i64..4).prop_map(|days| now() - hours(24 * days)));
     let labels = btree_set(select(&["web", "db"][..]), 0..2);
@@ -124,14 +127,14 @@ pub(super) fn ingress() -> impl Strategy<Value = Ingress> {
                     .map(|(key, value)| (key.into(), value.into()))
                     .collect(),
                 class,
-                tls,
-                rule_hosts,
+                tls: tls.into(),
+                rule_hosts: rule_hosts.into(),
                 challenge_services: thin_vec::ThinVec::new(),
                 challenge_hosts: thin_vec::ThinVec::new(),
                 serves_only_challenges: false,
                 pathless_hosts: thin_vec::ThinVec::new(),
                 serves_any_host,
-                addresses: Vec::new(),
+                addresses: OneOrMore::new(),
             },
         )
 }

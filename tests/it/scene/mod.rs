@@ -14,15 +14,17 @@ use serde_json::{Value, json};
 
 mod audit;
 mod manifests;
+mod namespaces;
 mod pebble;
 mod tools;
 
 pub use audit::{Request, requests};
 pub use manifests::{cronjob, rights_without, shipped, web};
 pub use pebble::Pebble;
-pub use tools::{break_dns, curl, decoded, eventually, kubectl};
+pub use tools::{break_dns, curl, decoded, eventually, kubectl, tool};
 
 use manifests::rbac;
+use namespaces::Namespaces;
 use tools::own_address;
 
 /// The state file of `tests/cluster/cluster run`.
@@ -135,6 +137,7 @@ pub struct Scene {
     /// Which controller serves its Ingresses.
     pub controller: Controller,
     kubeconfig: PathBuf,
+    namespaces: Namespaces,
 }
 
 impl Scene {
@@ -167,6 +170,7 @@ impl Scene {
             pebble: Pebble::start(&folder, change),
             home,
             controller,
+            namespaces: Namespaces::default(),
         };
         {
             // All scenes share one ClusterRole, and two `apply`s that both find it missing cannot both make it.
@@ -265,6 +269,7 @@ impl Scene {
         let namespace = format!("{}-{suffix}", self.name);
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         self.apply(&format!("{object}\n---\n{}", web(&namespace)));
+        self.namespaces.add(&namespace);
         namespace
     }
 

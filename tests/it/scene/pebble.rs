@@ -38,7 +38,7 @@ impl Pebble {
     }
 
     fn started(config: &Path, directory: &str, environment: &Value) -> Child {
-        let mut command = Command::new(cluster()["bin"]["pebble"].as_str().expect("pebble"));
+        let mut command = tool("pebble");
         command
             .args(["-strict", "-dnsserver", state("dns"), "-config"])
             .arg(config);

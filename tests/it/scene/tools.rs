@@ -9,6 +9,12 @@ pub fn decoded(value: &Value) -> String {
     String::from_utf8(value).expect("text")
 }
 
+/// A program that the test cluster has built.
+#[track_caller]
+pub fn tool(name: &str) -> Command {
+    Command::new(cluster()["bin"][name].as_str().expect("a program"))
+}
+
 /// kubectl as the cluster's admin. Panics where it fails.
 #[track_caller]
 pub fn kubectl(arguments: &[&str], input: &str) -> String {

@@ -34,7 +34,7 @@ pub(super) fn verdicts(mut checker: Command, pairs: &[Input]) -> Vec<Said> {
 }
 
 pub(super) fn go() -> Command {
-    Command::new(cluster()["bin"]["key-pairs"].as_str().expect("the checker in Go"))
+    tool("key-pairs")
 }
 
 pub(super) fn openssl() -> Command {

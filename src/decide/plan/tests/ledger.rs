@@ -155,11 +155,16 @@ fn what_the_ca_refused_lately_waits() {
         } else {
             (Verdict::Issue, Reason::Missing)
         };
-        assert_eq!((verdict, decision.reason), expected, "{what}: {}", decision.message);
+        assert_eq!(
+            (verdict, decision.reason),
+            expected,
+            "{what}: {}",
+            decision.message(observed.now)
+        );
         if waits {
             assert!(plan.is_idle(), "{what}");
             assert_eq!(decision.renew_at, Some(now() + SignedDuration::from_mins(40)));
-            let said = &decision.message;
+            let said = decision.message(observed.now).to_string();
             assert!(
                 said.contains("3 times in a row") && said.contains("no answer") && said.contains("`Missing`"),
                 "{said}"
@@ -182,4 +187,36 @@ fn what_the_ca_refused_lately_waits() {
         ..Ledger::default()
     });
     assert_eq!(plan(&observed, &policy()).keep[0].reason, Reason::Valid);
+}
+
+/// On most clusters nobody serves Gateways; that is no reason to keep anything.
+#[test]
+fn attempts_that_nobody_in_sight_asks_for_stay_only_while_somebody_out_of_sight_may() {
+    for (what, hidden, namespaces_unseen, forgotten) in [
+        ("no Gateways are served", false, false, 1),
+        ("this run may not list Gateways", true, false, 0),
+        ("it may not list other namespaces", false, true, 0),
+    ] {
+        let mut observed = observed(Vec::new(), Read::Absent);
+        observed.gateways_unseen = Some("the server could not find the requested resource".into());
+        observed.gateways_hidden = hidden;
+        observed.namespaces_unseen = namespaces_unseen;
+        let attempts = Attempts {
+            namespace: "web".into(),
+            secret: "a-tls".into(),
+            hosts: vec!["a.example".into()],
+            directory: DIRECTORY.into(),
+            account: "https://ca.example/acct/1".into(),
+            count: 1,
+            class: "dns".into(),
+            problem: "`a.example`: no answer".into(),
+            at: now(),
+            next: now() + SignedDuration::from_mins(10),
+        };
+        observed.ledger = Read::Found(Ledger {
+            attempts: vec![attempts],
+            ..Ledger::default()
+        });
+        assert_eq!(plan(&observed, &policy()).forget.len(), forgotten, "{what}");
+    }
 }
