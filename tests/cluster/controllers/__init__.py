@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import Callable
 
 # By the name in `--controllers`: the file. Loaded when they are asked for, since they are made of `components`.
-CONTROLLERS = {"nginx": "nginx", "traefik": "traefik", "traefik-nginx": "traefik", "traefik-gateway": "traefik"}
+CONTROLLERS = {
+    "nginx": "nginx",
+    "traefik": "traefik",
+    "traefik-nginx": "traefik",
+    "traefik-gateway": "traefik",
+    "contour-gateway": "contour",
+}
 
 
 @dataclass(frozen=True)
