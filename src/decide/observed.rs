@@ -19,7 +19,10 @@ use thin_vec::ThinVec;
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
-pub use gateway::{CertificateRef, Gateway, GatewayObject, HttpRoute, HttpRouteObject, Listener, Parent, covers};
+pub use gateway::{
+    CertificateRef, Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject, Listener,
+    Parent, complete, covers,
+};
 pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
 pub use source::Source;
 pub use uid::Uid;
@@ -95,6 +98,8 @@ pub struct Observed {
     pub gateways_unseen: Option<String>,
     /// Every HTTPRoute in sight: what serves the hosts of Gateways. None are read where no Gateway wants a certificate.
     pub http_routes: Vec<HttpRoute>,
+    /// The cluster's GatewayClasses, as far as they are known. None are read where no Gateway wants a certificate.
+    pub gateway_classes: Vec<GatewayClass>,
     /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
     pub namespaces_unseen: bool,
     /// Ingresses of versions that no cluster serves any more: only files can hold such.
@@ -129,6 +134,7 @@ impl Observed {
             gateways: Vec::new(),
             gateways_unseen: None,
             http_routes: Vec::new(),
+            gateway_classes: Vec::new(),
             namespaces_unseen: false,
             retired: Vec::new(),
             secrets: BTreeMap::new(),

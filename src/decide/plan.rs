@@ -20,7 +20,7 @@ use super::name::{DnsName, SecretRef, SourceRef};
 use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Secret, Unread};
 use super::policy::Policy;
 use super::route::{Route, Serving};
-use super::selection::Selection;
+use super::selection::{ObjectName, Selection};
 use super::validity::{is_last_tenth, renew_at, short};
 
 pub use wanted::{renewal_information_wanted, secrets_wanted};
@@ -49,7 +49,7 @@ pub struct Plan {
     /// Why the ledger is not known: a new order's entry might overwrite the key of an earlier one.
     pub ledger_unread: Option<Unread>,
     /// Selected names that nothing answers to.
-    pub unmatched: Vec<String>,
+    pub unmatched: Vec<ObjectName>,
     /// What the observation could not know, and what looks like a mistake.
     pub notes: Vec<String>,
 }
@@ -126,7 +126,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         .selection
         .unmatched(certificates.iter().map(|certificate| &**certificate), &rejected)
         .into_iter()
-        .map(ToString::to_string)
+        .cloned()
         .collect();
     let classes = classes(observed);
     let ledger = observed.ledger.found();
