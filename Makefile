@@ -16,7 +16,7 @@ CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_H
 DENY := $(CACHE)/bin/cargo-deny-0.20.2/bin/cargo-deny
 CYCLONEDX := $(CACHE)/bin/cargo-cyclonedx-0.5.9/bin/cargo-cyclonedx
 
-.PHONY: help build build-arm64 image release test test-gateways test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
+.PHONY: help build build-arm64 image release test test-gateways gateway-tests test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,7 +49,7 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	$(MAKE) --no-print-directory deny
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
 	$(MAKE) --no-print-directory TABLES= test-controllers
-	$(MAKE) --no-print-directory test-gateways
+	$(MAKE) --no-print-directory TABLES= test-gateways
 	$(CLUSTER) run --ip-family dual -- cargo test --locked --test it ipv6:: -- --ignored --nocapture
 	$(if $(NODES),,@echo '$(WITHOUT_NODES)' >&2)
 
@@ -94,9 +94,14 @@ test-controllers: ## each ingress controller with each way to use it; the table 
 	TABLES=$(TABLES) CONTROLLER=traefik-nginx $(CLUSTER) run --controllers traefik-nginx -- cargo test --locked --test it controllers:: -- --ignored --nocapture
 
 # A cluster of its own: it has the kinds of the Gateway API, which the others show that a run does without.
-test-gateways: ## the annotation on Gateways, with Traefik's provider for them
-	$(CLUSTER) build --controllers traefik-gateway
-	$(CLUSTER) run --controllers traefik-gateway -- cargo test --locked --test it gateways:: -- --ignored --nocapture
+test-gateways: ## the annotation on Gateways, with those of Traefik and Contour; the table in docs/reference.md
+	$(CLUSTER) build --controllers traefik-gateway,contour-gateway
+	$(CLUSTER) run --controllers traefik-gateway,contour-gateway -- $(MAKE) --no-print-directory TABLES=$(TABLES) gateway-tests
+
+# The last one changes the kinds for the whole cluster, and reads what the others did.
+gateway-tests:
+	TABLES=$(TABLES) cargo test --locked --test it gateways:: -- --ignored --nocapture --skip gateways::kinds
+	cargo test --locked --test it gateways::kinds -- --ignored --nocapture
 
 test-all: ## `make test` with every cut point and a hundred runs, not a sample of them
 	CUTS=all KILLS=36 RUNS=100 $(MAKE) --no-print-directory test

@@ -52,6 +52,7 @@ use apply::stop::Stop;
 use cli::{Action, Cli, Format, Settings, Source};
 use decide::observed::Observed;
 use decide::plan::{Plan, plan};
+use decide::selection::ObjectName;
 use observe::site::Site;
 use problem::Wrong;
 use report::events::{Event, events};
@@ -252,34 +253,37 @@ fn decided(mut observed: Observed, settings: &Settings) -> anyhow::Result<(Obser
     let plan = plan(&observed, &settings.policy);
     match plan.unmatched.first() {
         None => Ok((observed, plan)),
-        Some(name) => Err(Wrong::new(
-            match settings
-                .policy
-                .selection
-                .namespaces
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-            {
-                anywhere if anywhere.is_empty() => {
-                    format!(
-                        "no annotated object is named `{name}` or asks for a Secret `{name}`{}",
-                        gateways_unseen(&observed)
-                    )
-                }
-                named => format!(
-                    "no annotated object in `{}` is named `{name}` or asks for a Secret `{name}`{}",
-                    named.join("`, `"),
-                    gateways_unseen(&observed)
-                ),
-            },
-            format!(
-                "`kubectl get ingress -A` lists the Ingresses; `{}: \"true\"` opts one in",
-                settings.policy.annotation
-            ),
-        )
-        .into()),
+        Some(name) => Err(not_found(name, &observed, settings).into()),
     }
+}
+
+/// Why no object answers to a name that was asked for.
+fn not_found(name: &ObjectName, observed: &Observed, settings: &Settings) -> Wrong {
+    let namespaces: Vec<&str> = settings
+        .policy
+        .selection
+        .namespaces
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let place = match namespaces.is_empty() {
+        true => String::new(),
+        false => format!(" in `{}`", namespaces.join("`, `")),
+    };
+    // Of a Secret or an Ingress, Gateways would say nothing.
+    let unseen = observed
+        .gateways_unseen
+        .as_ref()
+        .filter(|_| name.is_of_gateway() != Some(false));
+    let unseen = unseen.map_or_else(String::new, |why| format!(" (Gateways are not known: {why})"));
+    let list = match name.is_of_gateway() {
+        Some(true) => "`kubectl get gateway -A` lists the Gateways",
+        _ => "`kubectl get ingress -A` lists the Ingresses",
+    };
+    Wrong::new(
+        format!("no annotated object{place} is named `{name}` or asks for a Secret `{name}`{unseen}"),
+        format!("{list}; `{}: \"true\"` opts one in", settings.policy.annotation),
+    )
 }
 
 fn warn_of(plan: &Plan) {
@@ -306,10 +310,4 @@ fn print(report: Report, status: ExitStatus, format: Format, settings: &Settings
         Format::Name => report.write_names(out),
         Format::Prometheus => report.write_prometheus(out),
     })
-}
-
-/// Why no Gateway can be found by its name, where that is so.
-fn gateways_unseen(observed: &Observed) -> String {
-    let why = observed.gateways_unseen.as_ref();
-    why.map_or_else(String::new, |why| format!(" (Gateways are not known: {why})"))
 }

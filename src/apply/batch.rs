@@ -11,18 +11,18 @@ use tokio::sync::OnceCell;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, Presented};
-use crate::adapters::probe::{ProbeFailure, ProbeSettings, Prober};
+use crate::adapters::probe::{ChallengeObject, ProbeFailure, ProbeSettings, Prober};
 use crate::apply::context::Context;
 use crate::apply::order;
 use crate::apply::outcomes::OutcomeLog;
 use crate::apply::progress::Progress;
 use crate::apply::solver::Solver;
 use crate::decide::desired::Certificate;
-use crate::decide::name::{ClassName, DnsName, SecretRef};
+use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
-use crate::decide::route::{CHALLENGE_NAME, Route, controller, diagnosis, hairpin};
+use crate::decide::route::{CHALLENGE_NAME, Route, diagnosis, hairpin, proof};
 use crate::decide::turns::Turns;
 
 /// Orders at the same time, as long as the CA does not ask for less. Each takes about 150 kB of memory while it is under way.
@@ -240,7 +240,7 @@ async fn probe(
     let certificate = &decision.certificate;
     let probes = certificate.hosts.iter().map(|host| async move {
         let routes = decision.routes.iter().filter(|route| route.host == *host);
-        let proofs = routes.map(|route| controller(route.via.class().unwrap_or(&ClassName::Default), classes).proof);
+        let proofs = routes.map(|route| proof(&route.via, classes));
         let proof = proofs.max_by_key(|proof| proof.over)?;
         let probed = prober.probe(host, &status_addresses(certificate, host), proof).await;
         probed.err().map(|failure| (host, failure))
@@ -258,8 +258,13 @@ async fn probe(
             diagnosis(source, host, classes, &failure.reached()?).or_else(otherwise)
         };
         let route = decision.routes.iter().find(|route| route.host == **host);
-        let presented = route.and_then(|route| presented.object_of(route));
-        likely().or_else(|| failure.hint(presented.unwrap_or(CHALLENGE_NAME)))
+        let object = ChallengeObject {
+            of_gateway: route.is_some_and(|route| route.via.listener().is_some()),
+            name: route
+                .and_then(|route| presented.object_of(route))
+                .unwrap_or(CHALLENGE_NAME),
+        };
+        likely().or_else(|| failure.hint(object))
     };
     let dead = failures.iter().map(|(host, _)| (*host).clone()).collect();
     let forbidden = failures

@@ -20,7 +20,10 @@ use thin_vec::ThinVec;
 use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
-pub use gateway::{CertificateRef, Gateway, GatewayObject, HttpRoute, HttpRouteObject, Listener, Parent, covers};
+pub use gateway::{
+    CertificateRef, Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject, Listener,
+    Parent, Unseen, complete, covers,
+};
 pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
 pub use source::Source;
 pub use uid::Uid;
@@ -93,11 +96,11 @@ pub struct Observed {
     pub gateways: Vec<Arc<Gateway>>,
     /// Why Gateways are not known, where the cluster has none of the kind or this run may not list them. That is a note only
     /// where somebody asks for one.
-    pub gateways_unseen: Option<String>,
-    /// Whether there may be Gateways that this run may not list.
-    pub gateways_hidden: bool,
+    pub gateways_unseen: Option<Unseen>,
     /// Every HTTPRoute in sight: what serves the hosts of Gateways. None are read where no Gateway wants a certificate.
     pub http_routes: Vec<HttpRoute>,
+    /// The cluster's GatewayClasses, as far as they are known. None are read where no Gateway wants a certificate.
+    pub gateway_classes: Vec<GatewayClass>,
     /// Whether Ingresses of other namespaces could not be read: then who serves a host is not known for certain.
     pub namespaces_unseen: bool,
     /// Ingresses of versions that no cluster serves any more: only files can hold such.
@@ -131,8 +134,8 @@ impl Observed {
             ingresses: Vec::new(),
             gateways: Vec::new(),
             gateways_unseen: None,
-            gateways_hidden: false,
             http_routes: Vec::new(),
+            gateway_classes: Vec::new(),
             namespaces_unseen: false,
             retired: Vec::new(),
             secrets: BTreeMap::new(),

@@ -17,10 +17,10 @@ use super::inspection::{CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
 use super::name::{SecretRef, SourceRef};
-use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Unread};
+use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Unread, Unseen};
 use super::policy::Policy;
 use super::route::Serving;
-use super::selection::Selection;
+use super::selection::{ObjectName, Selection};
 use super::validity::renew_at;
 
 pub use decision::{Decision, Message, Verdict};
@@ -50,7 +50,7 @@ pub struct Plan {
     /// Why the ledger is not known: a new order's entry might overwrite the key of an earlier one.
     pub ledger_unread: Option<Unread>,
     /// Selected names that nothing answers to.
-    pub unmatched: Vec<String>,
+    pub unmatched: Vec<ObjectName>,
     /// What the observation could not know, and what looks like a mistake.
     pub notes: Vec<String>,
 }
@@ -78,7 +78,7 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
         .selection
         .unmatched(certificates.iter().map(|certificate| &**certificate), &rejected)
         .into_iter()
-        .map(ToString::to_string)
+        .cloned()
         .collect();
     let classes = classes(observed);
     let ledger = observed.ledger.found();
@@ -325,7 +325,8 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
             .iter()
             .filter(|it| it.name.namespace == secret.namespace)
             .flat_map(|it| &it.listeners);
-        observed.gateways_hidden
+        let hidden = matches!(&observed.gateways_unseen, Some(Unseen::Forbidden(_) | Unseen::Outdated));
+        hidden
             || listeners
                 .flat_map(|it| &it.certificates)
                 .any(|it| it.name == secret.name)

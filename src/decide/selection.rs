@@ -84,6 +84,14 @@ enum Kind {
 }
 
 impl ObjectName {
+    /// Whether it may be the name of a Gateway or a ListenerSet, or, for `true`, is one.
+    pub fn is_of_gateway(&self) -> Option<bool> {
+        match self.kind {
+            None => None,
+            Some(kind) => Some(!matches!(kind, Kind::Secret | Kind::Source(SourceKind::Ingress))),
+        }
+    }
+
     fn is_of(&self, certificate: &Certificate) -> bool {
         let secret = matches!(self.kind, None | Some(Kind::Secret)) && certificate.secret.name == self.name;
         secret

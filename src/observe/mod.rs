@@ -12,7 +12,7 @@ use crate::adapters::cluster::{Cluster, ClusterError, Scope};
 use crate::adapters::manifests::Manifests;
 use crate::decide::inspection::CertificateId;
 use crate::decide::name::SecretRef;
-use crate::decide::observed::{Gateway, Ingress, IngressClass, Observed, Read, RenewalWindow, Secret};
+use crate::decide::observed::{Gateway, Ingress, IngressClass, Observed, Read, RenewalWindow, Secret, Unseen, complete};
 use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
 use crate::decide::policy::Policy;
 use crate::observe::site::Site;
@@ -116,11 +116,19 @@ async fn add_gateways(cluster: &Cluster, policy: &Policy, observed: &mut Observe
         false => Scope::AllNamespaces,
     };
     let found = cluster.list_gateways(&scope).await?;
+    if let Some(why @ Unseen::Outdated) = &found.unseen {
+        observed.notes.push(format!("Gateways are not looked at: {why}"));
+    }
     (observed.gateways, observed.gateways_unseen) = (found.gateways, found.unseen);
-    observed.gateways_hidden = found.hidden;
     let annotated = |gateway: &Arc<Gateway>| gateway.annotations.contains_key(policy.annotation.as_str());
     if observed.gateways.iter().any(annotated) {
         observed.http_routes = cluster.list_http_routes(&scope).await?;
+        match cluster.list_gateway_classes().await {
+            Ok(classes) => observed.gateway_classes = classes,
+            Err(error) => observed
+                .notes
+                .push(format!("which controllers serve the Gateways is not known: {error}")),
+        }
     }
     Ok(())
 }
@@ -141,7 +149,10 @@ pub fn of_manifests(manifests: Manifests) -> Observed {
         .into_iter()
         .map(|ingress| Arc::new(ingress.into()))
         .collect();
-    observed.gateways = manifests.gateways.into_iter().map(Arc::new).collect();
+    let mut gateways = manifests.gateways;
+    complete(&mut gateways);
+    observed.gateways = gateways.into_iter().map(Arc::new).collect();
+    observed.gateway_classes = manifests.gateway_classes;
     observed.http_routes = manifests.http_routes;
     observed.retired = manifests.retired;
     observed.classes = Read::Found(manifests.classes.into_iter().map(IngressClass::from).collect());

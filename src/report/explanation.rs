@@ -9,6 +9,7 @@ use crate::decide::checks::Answer;
 use crate::decide::observed::Observed;
 use crate::decide::plan::{Decision, Explained, Plan, Verdict, explain};
 use crate::decide::policy::Policy;
+use crate::decide::route::{Route, RuleHost};
 
 /// Where a check's sentence begins: behind the longest reason and the answer.
 const SENTENCE_COLUMN: usize = 32;
@@ -69,7 +70,7 @@ fn of_decision(verdict: Verdict, decision: &Decision, now: Timestamp, checks: &[
     let elsewhere = decision
         .routes
         .iter()
-        .filter(|route| route.rule.name() != Some(&route.host));
+        .filter(|route| route.rule.name() != Some(&route.host) && !is_beside(route, &decision.routes));
     for route in elsewhere {
         let line = format!(
             "the challenge for {} goes to {}, which serve it now",
@@ -101,6 +102,12 @@ fn line(explained: &Explained, decisive: bool, style: &Style) -> String {
     let mark = if decisive { '>' } else { ' ' };
     let head = format!("  {mark} {:<21}  {answer:<3}  ", explained.reason.word());
     style.wrapped(&head, &plain(sentence), SENTENCE_COLUMN)
+}
+
+/// Whether it is there in case that the host's other route is ignored ([`crate::decide::route::Via::Listener`] of Contour).
+fn is_beside(route: &Route, routes: &[Route]) -> bool {
+    let other = |it: &&Route| it.host == route.host && it.rule != RuleHost::Any && it.via.listener().is_some();
+    route.rule == RuleHost::Any && route.via.listener().is_some() && routes.iter().any(|it| other(&it))
 }
 
 #[cfg(test)]

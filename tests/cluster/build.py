@@ -78,7 +78,13 @@ PRODUCTS = (
         "contour",
         "github.com/projectcontour/contour",
         {"contour": "github.com/projectcontour/contour/cmd/contour"},
-        {"contour-crds.yaml": "examples/contour/01-crds.yaml"},
+        {
+            "contour-crds.yaml": "examples/contour/01-crds.yaml",
+            # What ListenerSets were before; later versions of the Gateway API do not have it.
+            "xlistenersets.yaml": (
+                "sigs.k8s.io/gateway-api", "config/crd/experimental/gateway.networking.x-k8s.io_xlistenersets.yaml"
+            ),
+        },
     ),
     Product(
         "kubernetes",

@@ -239,57 +239,66 @@ def apiserver(cluster):
 
 
 def contour(cluster):
-    options = {
-        "config-path": FILES / "contour.yaml",
-        "xds-address": LOOPBACK, "xds-port": cluster.ports["xds"],
-        "http-address": LOOPBACK, "http-port": cluster.ports["contour_metrics"],
-        "debug-http-address": LOOPBACK, "debug-http-port": cluster.ports["contour_debug"],
-        "health-address": LOOPBACK, "health-port": cluster.ports["contour_health"],
-        "stats-address": LOOPBACK, "stats-port": cluster.ports["envoy_stats"],
-        # Contour lets this one take IPv4 too.
-        "envoy-service-http-address": "::" if cluster.address6 else "0.0.0.0", "envoy-service-http-port": cluster.ports["http"],
-        "envoy-service-https-address": "::" if cluster.address6 else "0.0.0.0", "envoy-service-https-port": cluster.ports["https"],
-        "kubeconfig": cluster.file("kubeconfig"),
-        "ingress-class-name": "contour",
-        "ingress-status-address": ",".join(cluster.addresses),
-    }
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-
     def install():
         """Contour ends at once when its kinds are not being served yet."""
         kubectl(cluster, "apply", "--server-side", "-f", str(FILES / "base.yaml"), "-f", cluster.binary("contour-crds.yaml"))
         kubectl(cluster, "wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
 
+    return a_contour(cluster, "contour", cluster.ports, install)
+
+
+def a_contour(cluster, name, ports, prepare, arguments=()):
+    """A Contour that serves the class of its own name on these ports; its configuration is the file of that name."""
+    options = {
+        "config-path": FILES / f"{name}.yaml",
+        "xds-address": LOOPBACK, "xds-port": ports["xds"],
+        "http-address": LOOPBACK, "http-port": ports["contour_metrics"],
+        "debug-http-address": LOOPBACK, "debug-http-port": ports["contour_debug"],
+        "health-address": LOOPBACK, "health-port": ports["contour_health"],
+        "stats-address": LOOPBACK, "stats-port": ports["envoy_stats"],
+        # Contour lets this one take IPv4 too.
+        "envoy-service-http-address": "::" if cluster.address6 else "0.0.0.0", "envoy-service-http-port": ports["http"],
+        "envoy-service-https-address": "::" if cluster.address6 else "0.0.0.0", "envoy-service-https-port": ports["https"],
+        "kubeconfig": cluster.file("kubeconfig"),
+        "ingress-class-name": name,
+        "ingress-status-address": ",".join(cluster.addresses),
+    }
+    options = [f"--{option}={value}" for option, value in options.items()]
     return Component(
-        name="contour",
-        command=[cluster.binary("contour"), "serve", "--insecure", "--disable-leader-election", *arguments],
+        name=name,
+        command=[cluster.binary("contour"), "serve", "--insecure", "--disable-leader-election", *options, *arguments],
         needs=("kube-apiserver",),
-        prepare=install,
-        ready=lambda: ok(network.get(f"http://{cluster.local('contour_health')}/healthz")),
+        prepare=prepare,
+        ready=lambda: ok(network.get(f"http://{LOOPBACK}:{ports['contour_health']}/healthz")),
     )
 
 
 def envoy(cluster):
-    bootstrap = cluster.file("envoy.json")
+    return an_envoy(cluster, "envoy", "contour", cluster.ports)
+
+
+def an_envoy(cluster, name, controller, ports):
+    """The Envoy of a Contour with these ports."""
+    bootstrap = cluster.file(f"{name}.json")
     return Component(
-        name="envoy",
+        name=name,
         command=[
             cluster.binary("envoy"), "-c", bootstrap,
-            "--service-cluster", "test", "--service-node", "test", "--concurrency", "1",
+            "--service-cluster", "test", "--service-node", name, "--concurrency", "1",
             # Each certificate of each test is a filter chain, and one that is gone lives for ten minutes more by default: with hundreds
             # of them, new routes took up to 19 s.
             "--drain-time-s", "1",
             "--disable-hot-restart",  # its shared memory would be that of every other Envoy here
             "--log-level", "warning",
         ],
-        needs=("contour",),  # without it Envoy would wait longer for each further attempt
+        needs=(controller,),  # without it Envoy would wait longer for each further attempt
         prepare=lambda: run([
             # A path relative to Envoy's working directory: the length of a socket's path is limited.
-            cluster.binary("contour"), "bootstrap", "--admin-address", "admin.sock",
-            "--xds-address", LOOPBACK, "--xds-port", str(cluster.ports["xds"]),
+            cluster.binary("contour"), "bootstrap", "--admin-address", f"{name}.sock",
+            "--xds-address", LOOPBACK, "--xds-port", str(ports["xds"]),
             "--xds-resource-version", "v3", bootstrap,
         ]),
-        ready=lambda: ok(network.get(f"http://{cluster.local('envoy_stats')}/ready")),
+        ready=lambda: ok(network.get(f"http://{LOOPBACK}:{ports['envoy_stats']}/ready")),
     )
 
 

@@ -1,186 +1,33 @@
-//! Gateways and ListenerSets on a real implementation: certificates that their listeners serve, and routes that nobody loses.
+//! Gateways and ListenerSets on real implementations: certificates that their listeners serve, and routes that nobody loses.
+//!
+//! `make test-gateways` runs it, and `make TABLES=1 test-gateways` writes the table into `docs/reference.md`.
+
+mod bad;
+mod cases;
+mod kinds;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::controllers::{ask_until, is_served, usual_answer};
+use crate::controllers::{ask_until, is_served, usual_answer, write_table};
 use crate::documents::{blocks, read};
-use crate::permissions::unused_rights_of_gateways;
 use crate::scene::{Controller, Ran, Scene, kubectl, web};
+use cases::{CASES, Case, Ends, Site};
 
-struct Site<'a> {
-    scene: &'a Scene,
-    namespace: String,
+/// All that serve Gateways here.
+fn implementations() -> Vec<Controller> {
+    let mut all = Controller::all();
+    all.retain(|it| it.name.ends_with("-gateway"));
+    assert!(
+        !all.is_empty(),
+        "run this under `tests/cluster/cluster run --controllers traefik-gateway,contour-gateway -- ...`"
+    );
+    all
 }
 
-impl Site<'_> {
-    /// An annotated object with these listeners. `spec` is what stands before them.
-    fn object(&self, kind: &str, name: &str, spec: &str, listeners: &[String]) -> String {
-        let (annotation, namespace) = (&self.scene.annotation, &self.namespace);
-        let listeners = listeners.concat();
-        format!(
-            "
-apiVersion: gateway.networking.k8s.io/v1
-kind: {kind}
-metadata: {{name: {name}, namespace: {namespace}, annotations: {{{annotation}: \"true\"}}}}
-spec:
-  {spec}
-  listeners:{listeners}
----"
-        )
-    }
-
-    fn gateway(&self, name: &str, listeners: &[String]) -> String {
-        let class = format!("gatewayClassName: {}", self.scene.controller.class);
-        self.object("Gateway", name, &class, listeners)
-    }
-
-    fn http(&self) -> String {
-        format!(
-            "\n  - {{name: http, port: {}, protocol: HTTP}}",
-            self.scene.controller.http_port
-        )
-    }
-
-    fn https(&self, name: &str, host: &str, secret: &str) -> String {
-        let port = self.scene.controller.https_port;
-        format!(
-            "\n  - {{name: {name}, port: {port}, protocol: HTTPS, hostname: '{host}', tls: {{certificateRefs: [{{name: {secret}}}]}}}}"
-        )
-    }
-
-    /// What serves hosts; `section` is a listener of `gateway`.
-    fn route(&self, name: &str, parent: &str, hostnames: &str, rule: &str) -> String {
-        let namespace = &self.namespace;
-        format!(
-            "
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {name}, namespace: {namespace}}}
-spec: {{parentRefs: [{parent}], hostnames: [{hostnames}], rules: [{rule}]}}
----"
-        )
-    }
-
-    fn served(&self, name: &str, gateway: &str, hostnames: &str) -> String {
-        self.route(
-            name,
-            &format!("{{name: {gateway}}}"),
-            hostnames,
-            "{backendRefs: [{name: web, port: 80}]}",
-        )
-    }
-}
-
-const REDIRECT: &str = "{filters: [{type: RequestRedirect, requestRedirect: {scheme: https, statusCode: 301}}]}";
-
-type Case = (&'static str, Manifests, &'static [(&'static str, &'static str)]);
-type Manifests = fn(&Site<'_>, &dyn Fn(&str) -> String) -> String;
-
-/// What is applied, by a function from a host's first label to the host; and the Secrets, each with a host that it must serve.
-const CASES: &[Case] = &[
-    (
-        "plain",
-        |site, host| {
-            site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")]) + &site.served("r", "g", &host("a"))
-        },
-        &[("a-tls", "a")],
-    ),
-    (
-        "redirected",
-        |site, host| {
-            site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")])
-                + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
-                + &site.route(
-                    "r",
-                    "{name: g, sectionName: a}",
-                    &host("a"),
-                    "{backendRefs: [{name: web, port: 80}]}",
-                )
-        },
-        &[("a-tls", "a")],
-    ),
-    (
-        "wildcard",
-        |site, host| {
-            let wildcard = host("*");
-            site.gateway("g", &[site.http(), site.https("a", &host("a"), "a-tls")])
-                + &site.served("r", "g", &format!("'{wildcard}'"))
-        },
-        &[("a-tls", "a")],
-    ),
-    (
-        "shared",
-        |site, host| {
-            site.gateway("g1", &[site.http(), site.https("a", &host("a"), "both-tls")])
-                + &site.gateway("g2", &[site.http(), site.https("b", &host("b"), "both-tls")])
-                + &site.served("r1", "g1", &host("a"))
-                + &site.served("r2", "g2", &host("b"))
-        },
-        &[("both-tls", "a"), ("both-tls", "b")],
-    ),
-    (
-        "same",
-        |site, host| {
-            let http = site
-                .http()
-                .replace("HTTP}", "HTTP, allowedRoutes: {namespaces: {from: Same}}}");
-            site.gateway("g", &[http, site.https("a", &host("a"), "a-tls")]) + &site.served("r", "g", &host("a"))
-        },
-        &[("a-tls", "a")],
-    ),
-    (
-        "moving",
-        |site, host| {
-            let ingress = site
-                .scene
-                .ingress(&site.namespace, "old", "a-tls", &[&host("a"), &host("b")]);
-            let gateway = site.gateway(
-                "g",
-                &[
-                    site.http(),
-                    site.https("a", &host("a"), "a-tls"),
-                    site.https("b", &host("b"), "a-tls"),
-                ],
-            );
-            format!("{ingress}\n---{gateway}") + &site.served("r", "g", &format!("{}, {}", host("a"), host("b")))
-        },
-        &[("a-tls", "a"), ("a-tls", "b")],
-    ),
-    (
-        "set",
-        |site, host| {
-            let open = site.gateway("g", &[site.http()]).replace(
-                "  listeners:",
-                "  allowedListeners: {namespaces: {from: Same}}\n  listeners:",
-            );
-            let parent = "parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}";
-            let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
-            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
-                + &site.object("ListenerSet", "s", parent, &[site.https("a", &host("a"), "a-tls")])
-                + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
-                + &site.route("r", attached, &host("a"), "{backendRefs: [{name: web, port: 80}]}")
-        },
-        &[("a-tls", "a")],
-    ),
-    (
-        "twenty",
-        |site, host| {
-            let names: Vec<String> = (0..20).map(|n| host(&format!("h{n}"))).collect();
-            let listeners = names
-                .iter()
-                .enumerate()
-                .map(|(n, name)| site.https(&format!("l{n}"), name, "many-tls"));
-            let listeners: Vec<String> = [site.http()].into_iter().chain(listeners).collect();
-            site.gateway("g", &listeners)
-                + &site.served("r1", "g", &names[..10].join(", "))
-                + &site.served("r2", "g", &names[10..].join(", "))
-        },
-        &[("many-tls", "h0"), ("many-tls", "h19")],
-    ),
-];
-
+/// One that serves Gateways of any name.
 fn gateways() -> Controller {
-    let found = Controller::all().into_iter().find(|it| it.name.ends_with("-gateway"));
+    let found = implementations().into_iter().find(|it| it.gateway.is_none());
     found.expect("run this under `tests/cluster/cluster run --controllers traefik-gateway -- ...`")
 }
 
@@ -188,69 +35,159 @@ fn issued(ran: &Ran, what: &str) {
     assert_eq!(ran.status, 0, "{what}: {}\n{}", ran.stdout, ran.stderr);
 }
 
+/// Every implementation by itself, its cases one after the other: Contour serves one Gateway. `CASE` chooses one.
 #[test]
 #[ignore = "needs the test cluster with Gateways"]
-fn a_gateway_gets_its_certificates_and_its_clients_see_nothing() {
-    let controller = gateways();
-    for (name, manifests, secrets) in CASES {
-        let scene_name: &'static str = Box::leak(format!("gw-{name}").into_boxed_str());
-        let scene = Scene::on(&controller, scene_name);
-        let namespace = scene.namespace("web");
-        let site = Site {
-            scene: &scene,
-            namespace,
-        };
-        let host = |label: &str| format!("{label}.{scene_name}.example");
-        scene.apply(&web(&site.namespace));
-        scene.apply(&manifests(&site, &host));
-        let asked = host(secrets[0].1);
-        let usual = usual_answer(&controller, &asked, false).expect("a site that is served");
-        assert!(
-            ["200", "301"].iter().any(|status| usual.contains(status)),
-            "{name}: {usual}"
-        );
-        let over = AtomicBool::new(false);
-        let (ran, (count, wrong)) = std::thread::scope(|scope| {
-            let client = scope.spawn(|| ask_until(&over, &controller, &asked, &usual));
-            let ran = scene.run(&["--probe-timeout", "20s"]);
-            over.store(true, Ordering::Relaxed);
-            (ran, client.join().expect("a client"))
-        });
-        issued(&ran, name);
-        for (secret, label) in *secrets {
-            // Traefik 3.7 does not read ListenerSets; the Gateway's own HTTP listener brought the CA's request in.
-            if *name == "set" {
-                let stored = scene.names("secrets", &site.namespace);
-                assert!(stored.iter().any(|it| it.contains(secret)), "{name}: {stored:?}");
-                continue;
-            }
-            assert!(
-                is_served(&scene, &host(label)),
-                "{name}: `{secret}` is not served for {label}"
-            );
-        }
-        println!(
-            "{name}: {} of {count} answers to a client are not the usual one",
-            wrong.len()
-        );
-        assert!(wrong.is_empty(), "{name}: {wrong:#?}");
-        assert_eq!(scene.pebble.count("set INVALID"), 0, "{name}");
-        let left = scene.names("httproutes", &site.namespace);
-        assert!(!left.iter().any(|name| name.contains("kube-lego-once")), "{left:?}");
-        assert_eq!(scene.names("referencegrants", &scene.home), Vec::<String>::new());
-        scene.assert_nothing_is_left();
-        kubectl(
-            &[
-                "delete",
-                "gateways,listenersets,httproutes,ingresses",
-                "--all",
-                "-n",
-                &site.namespace,
-            ],
-            "",
-        );
+fn every_gateway_gets_its_certificates_and_its_clients_see_nothing() {
+    let chosen = |case: &&Case| std::env::var("CASE").map_or(true, |name| name == case.name);
+    let cases: Vec<&Case> = CASES.iter().filter(chosen).collect();
+    let implementations = implementations();
+    let columns: Vec<Vec<Result<String, String>>> = std::thread::scope(|scope| {
+        let running: Vec<_> = implementations
+            .iter()
+            .map(|controller| scope.spawn(|| cases.iter().map(|case| run(controller, case)).collect()))
+            .collect();
+        running.into_iter().map(|one| one.join().expect("its cases")).collect()
+    });
+    let names: Vec<&str> = implementations.iter().map(|it| it.name.as_str()).collect();
+    let mut table = format!("{HEAD} {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for (row, case) in cases.iter().enumerate() {
+        let cells = columns.iter().map(|column| column[row].as_deref().unwrap_or("failed"));
+        table.push_str(&format!(
+            "| {} | {} |\n",
+            case.what,
+            cells.collect::<Vec<_>>().join(" | ")
+        ));
     }
-    assert_eq!(unused_rights_of_gateways(), Vec::<String>::new());
+    println!("{table}");
+    let failures: Vec<&String> = columns.iter().flatten().filter_map(|it| it.as_ref().err()).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    if std::env::var("TABLES").is_ok_and(|it| it == "1") {
+        write_table(HEAD, &table);
+    }
+}
+
+const HEAD: &str = "| Gateway |";
+
+/// A case: a run for its certificates, and, where there are any, one that renews them; a host is asked all the time.
+fn run(controller: &Controller, case: &Case) -> Result<String, String> {
+    let name: &'static str = Box::leak(format!("{}-{}", controller.name, case.name).into_boxed_str());
+    let scene = Scene::on(controller, name);
+    let namespace = match &controller.gateway {
+        None => scene.namespace("web"),
+        Some((namespace, _)) => {
+            scene.apply(&format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"
+            ));
+            scene.apply(&web(namespace));
+            namespace.clone()
+        }
+    };
+    let site = Site {
+        scene: &scene,
+        namespace,
+    };
+    let host = |label: &str| format!("{label}.{name}.example");
+    scene.apply(&(case.manifests)(&site, &host));
+    let ends = (case.ends)(controller);
+    let done = match ends {
+        Ends::Unserved(words) => unserved(&scene, &host(case.secrets[0].1), words),
+        Ends::Served | Ends::Stored => issue_and_renew(&site, case, ends, &host),
+    };
+    let left = scene.names("httproutes", &site.namespace);
+    assert!(
+        !left.iter().any(|name| name.contains("kube-lego-once")),
+        "{name}: {left:?}"
+    );
+    assert_eq!(
+        scene.names("referencegrants", &scene.home),
+        Vec::<String>::new(),
+        "{name}"
+    );
+    scene.assert_nothing_is_left();
+    let namespaces = [site.namespace.clone(), format!("{name}-app")];
+    for namespace in &namespaces {
+        let kinds = "gateways,listenersets,httproutes,ingresses,secrets";
+        kubectl(&["delete", kinds, "--all", "-n", namespace], "");
+    }
+    done.map_err(|why| format!("{name}: {why}"))
+}
+
+fn issue_and_renew(site: &Site<'_>, case: &Case, ends: Ends, host: &dyn Fn(&str) -> String) -> Result<String, String> {
+    let scene = site.scene;
+    let first = asked_all_the_time(scene, &host(case.secrets[0].1), &["--probe-timeout", "20s"])?;
+    for (secret, label) in case.secrets {
+        let stored = scene.names("secrets", &site.namespace);
+        if !stored.iter().any(|it| it.ends_with(&format!("/{secret}"))) {
+            return Err(format!("`{secret}` is not stored: {stored:?}"));
+        }
+        if ends == Ends::Served && !is_served(scene, &host(label)) {
+            return Err(format!("`{secret}` is not served for {label}"));
+        }
+    }
+    let mut names: Vec<&str> = case.secrets.iter().map(|(secret, _)| *secret).collect();
+    names.dedup();
+    let force = [
+        &names[..],
+        &["-n", &site.namespace, "--force", "--probe-timeout", "20s"],
+    ]
+    .concat();
+    let again = asked_all_the_time(scene, &host(case.secrets[0].1), &force)?;
+    let (certificates, invalid) = (
+        scene.pebble.count("Issued certificate serial"),
+        scene.pebble.count("set INVALID"),
+    );
+    if certificates != 2 * names.len() || invalid > 0 {
+        return Err(format!(
+            "{certificates} certificates for {} issued twice, {invalid} failed validations",
+            names.len()
+        ));
+    }
+    let served = if ends == Ends::Served { "" } else { ", not served" };
+    Ok(format!("{first:.1} s, renewed {again:.1} s{served}"))
+}
+
+/// A run, and how long it took. The host says the same all the time; where nothing serves it, nothing else does meanwhile.
+fn asked_all_the_time(scene: &Scene, host: &str, arguments: &[&str]) -> Result<f64, String> {
+    let usual = usual_answer(&scene.controller, host, true).ok_or("the site says something else each time")?;
+    let over = AtomicBool::new(false);
+    let (ran, took, (count, mut wrong)) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| ask_until(&over, &scene.controller, host, &usual));
+        let begun = Instant::now();
+        let ran = scene.run(arguments);
+        let took = begun.elapsed();
+        // An implementation takes a moment to see that the challenge is gone.
+        std::thread::sleep(Duration::from_secs(1));
+        over.store(true, Ordering::Relaxed);
+        (ran, took, client.join().expect("a client"))
+    });
+    // Envoy has a listener's port closed while nothing at all is attached.
+    wrong.retain(|said| !(is_nobodys(&usual) && is_nobodys(said)));
+    let (what, first) = (scene.name, usual.lines().next().unwrap_or_default());
+    println!(
+        "{what}: {} of {count} answers to a client are not the usual one, `{first}`",
+        wrong.len()
+    );
+    match ran.status == 0 && wrong.is_empty() {
+        true => Ok(took.as_secs_f64()),
+        false => Err(format!("{wrong:#?} {}\n{}", ran.stdout, ran.stderr)),
+    }
+}
+
+fn is_nobodys(said: &str) -> bool {
+    said.starts_with("HTTP/1.1 404") || !said.starts_with("HTTP/")
+}
+
+/// A run that orders nothing, and says why.
+fn unserved(scene: &Scene, host: &str, words: &str) -> Result<String, String> {
+    let usual = usual_answer(&scene.controller, host, true).unwrap_or_default();
+    let ran = scene.run(&["--probe-timeout", "3s"]);
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    println!("{}: {usual}\n{all}", scene.name);
+    match ran.status == 1 && all.contains(words) && scene.pebble.count("Added order") == 0 {
+        true => Ok("no order".to_owned()),
+        false => Err(all),
+    }
 }
 
 /// What this run may not make, or a quota has no room for, costs the certificates of Gateways and no other.
@@ -322,8 +259,8 @@ fn the_readmes_gateway_gets_its_certificate() {
     let (_, section) = readme.split_once("### On a Gateway").expect("the section");
     let block = |language: &str| blocks(section, language).next().expect("a block");
     let manifest = block("yaml")
-        .replace("port: 80", &format!("port: {}", controller.http_port))
-        .replace("port: 443", &format!("port: {}", controller.https_port))
+        .replace("port: 80", &format!("port: {}", controller.listener_ports.0))
+        .replace("port: 443", &format!("port: {}", controller.listener_ports.1))
         .replace("kubernetes.io/tls-acme", &scene.annotation);
     let mut printed = String::new();
     for line in block("console").lines() {

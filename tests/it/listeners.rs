@@ -2,14 +2,16 @@
 //!
 //! A row has listeners, separated by `;`: `H [HOST] [@PORT] [!none|!kind]` is HTTP, `S HOST REF` is HTTPS, `T HOST REF` is TLS, `P HOST` passes TLS
 //! through, `O` is another protocol. `-` is no hostname, a REF is `[NAMESPACE/]NAME` or `KIND:NAME`, several with `,`. `R HOSTS` is an HTTPRoute
-//! of the Gateway, `R@SECTION HOSTS` of one listener, `C HOSTS` one of another ACME client.
-//! Then what comes of it: `SECRET=HOSTS` and, for each host whose challenge is under another name, `>NAME`; `SECRET!Reason`; `~Rejection`.
+//! of the Gateway, `R@SECTION HOSTS` of one listener, `N HOSTS` one in another namespace, `C HOSTS` one of another ACME client, `E HOSTS` one with
+//! the very path of ours. `contour` makes it Contour's Gateway.
+//! Then what comes of it: `SECRET=HOSTS` and, for each host whose challenge is under another name, `>NAME`, with `@` where it attaches to
+//! all listeners, and more of them after `+`; `SECRET!Reason`; `~Rejection`.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube_lego_once::decide::name::SourceKind;
-use kube_lego_once::decide::observed::{GatewayObject, HttpRouteObject, Observed};
+use kube_lego_once::decide::observed::{GatewayClass, GatewayObject, HttpRouteObject, Observed};
 use kube_lego_once::decide::plan::plan;
 use kube_lego_once::decide::policy::Policy;
 use kube_lego_once::decide::route::RuleHost;
@@ -76,17 +78,17 @@ const TABLE: &[(&str, &str)] = &[
     ("H !kind; S a.example a", "a!NoHttpListener"),
     ("H !none; H b.example; S b.example a", "a=b.example"),
     // Under which name the challenge stands (I8).
-    ("H; S a.x.example a; R a.x.example", "a=a.x.example"),
-    ("H; S a.x.example a; R *.x.example", "a=a.x.example>*.x.example"),
-    ("H; S a.x.example a; R *.example", "a=a.x.example>*.example"),
+    ("H; S a.x.example a; R a.x.example", "a=a.x.example@"),
+    ("H; S a.x.example a; R *.x.example", "a=a.x.example>*.x.example@"),
+    ("H; S a.x.example a; R *.example", "a=a.x.example>*.example@"),
     (
         "H; S a.x.example a; R *.example; R *.x.example",
-        "a=a.x.example>*.x.example",
+        "a=a.x.example>*.x.example@",
     ),
-    ("H; S a.x.example a; R *.x.example,a.x.example", "a=a.x.example"),
-    ("H; S a.x.example a; R *.x.example; R a.x.example", "a=a.x.example"),
-    ("H; S a.x.example a; R", "a=a.x.example>any"),
-    ("H; S a.x.example a; R; R *.x.example", "a=a.x.example>*.x.example"),
+    ("H; S a.x.example a; R *.x.example,a.x.example", "a=a.x.example@"),
+    ("H; S a.x.example a; R *.x.example; R a.x.example", "a=a.x.example@"),
+    ("H; S a.x.example a; R", "a=a.x.example>any@"),
+    ("H; S a.x.example a; R; R *.x.example", "a=a.x.example>*.x.example@"),
     ("H; S a.x.example a; R b.x.example", "a=a.x.example"),
     ("H; S a.x.example a; R@l0 *.x.example", "a=a.x.example>*.x.example"),
     ("H; S a.x.example a; R@l1 *.x.example", "a=a.x.example"),
@@ -94,11 +96,53 @@ const TABLE: &[(&str, &str)] = &[
     ("H; S a.x.example a; C a.x.example", "a=a.x.example"),
     (
         "H; S a.x.example a; C a.x.example; R *.x.example",
-        "a=a.x.example>*.x.example",
+        "a=a.x.example>*.x.example@",
     ),
     ("H; H *.x.example; S a.x.example a; R@l0", "a=a.x.example"),
     ("H; H *.x.example; S a.x.example a; R@l1", "a=a.x.example>any"),
     ("H @8080; H; S a.x.example a; R@l0 *.x.example", "a=a.x.example"),
+    // It attaches as that which serves the host, where that reaches the same listeners.
+    (
+        "H; S a.x.example a; R@l0 *.x.example; R *.x.example",
+        "a=a.x.example>*.x.example@",
+    ),
+    ("H; S a.x.example a; R@l0 a.x.example; R *.x.example", "a=a.x.example"),
+    ("H; S a.x.example a; N *.x.example", "a=a.x.example>*.x.example"),
+    ("H; S a.x.example a; H !all; N *.x.example", "a=a.x.example>*.x.example"),
+    (
+        "H !all; S a.x.example a !all; N *.x.example",
+        "a=a.x.example>*.x.example@",
+    ),
+    ("H !all; S a.x.example a !all; N", "a=a.x.example>any@"),
+    // Contour ignores hostnames that other listeners have: one more without any.
+    ("contour; H; S a.x.example a", "a=a.x.example+any"),
+    ("contour; H; S a.x.example a; R a.x.example", "a=a.x.example@+any"),
+    (
+        "contour; H; S a.x.example a; R *.x.example",
+        "a=a.x.example>*.x.example@+any",
+    ),
+    ("contour; H; S a.x.example a; R@l0", "a=a.x.example>any"),
+    ("contour; H a.x.example; S a.x.example a", "a=a.x.example+any"),
+    // Of two equal paths the older one wins, and ours is new.
+    ("H; S a.x.example a; E a.x.example", "a!ChallengePathTaken"),
+    (
+        "H; S a.x.example a; E a.x.example; R a.x.example",
+        "a!ChallengePathTaken",
+    ),
+    (
+        "H; S a.x.example a; E a.x.example; R *.x.example",
+        "a!ChallengePathTaken",
+    ),
+    ("H; S a.x.example a; E *.x.example", "a=a.x.example"),
+    ("H; S a.x.example a; E", "a=a.x.example"),
+    ("H; S a.x.example a; E; R@l0", "a!ChallengePathTaken"),
+    (
+        "H; S a.x.example a; E *.x.example; R *.x.example",
+        "a!ChallengePathTaken",
+    ),
+    ("H; S a.x.example a; E b.x.example", "a=a.x.example"),
+    ("H; S a.x.example a; E@l1 a.x.example", "a=a.x.example"),
+    ("contour; H; S a.x.example a; E", "a=a.x.example+any"),
 ];
 
 fn reference(text: &str) -> Value {
@@ -121,6 +165,7 @@ fn listener(index: usize, words: &[&str]) -> Value {
     for word in &words[1..] {
         match (word.split_at(1), words[0]) {
             (("@", port), _) => listener["port"] = json!(port.parse::<i32>().expect("a port")),
+            (("!", "all"), _) => listener["allowedRoutes"] = json!({"namespaces": {"from": "All"}}),
             (("!", "none"), _) => listener["allowedRoutes"] = json!({"namespaces": {"from": "None"}}),
             (("!", _), _) => listener["allowedRoutes"] = json!({"kinds": [{"kind": "GRPCRoute"}]}),
             (("-", ""), _) => {}
@@ -139,22 +184,27 @@ fn listener(index: usize, words: &[&str]) -> Value {
 
 fn route(words: &[&str]) -> Value {
     let hostnames: Vec<&str> = words.get(1).into_iter().flat_map(|names| names.split(',')).collect();
-    let mut parent = json!({"name": "g"});
+    let mut parent = json!({"namespace": "web", "name": "g"});
     if let Some((_, section)) = words[0].split_once('@') {
         parent["sectionName"] = json!(section);
     }
-    let path = match words[0] {
-        "C" => "/.well-known/acme-challenge/token",
+    let path = match words[0].split('@').next() {
+        Some("C") => "/.well-known/acme-challenge/token",
+        Some("E") => "/.well-known/acme-challenge/",
         _ => "/",
     };
+    let namespace = if words[0] == "N" { "app" } else { "web" };
     let rules = json!([{"matches": [{"path": {"type": "PathPrefix", "value": path}}]}]);
-    json!({"metadata": {"namespace": "web", "name": "r"}, "spec": {"hostnames": hostnames, "parentRefs": [parent], "rules": rules}})
+    json!({"metadata": {"namespace": namespace, "name": "r"}, "spec": {"hostnames": hostnames, "parentRefs": [parent], "rules": rules}})
 }
 
 fn outcome(row: &str) -> String {
     let items = row.split(';').map(|item| item.split_whitespace().collect::<Vec<_>>());
     let items: Vec<Vec<&str>> = items.filter(|words| !words.is_empty()).collect();
-    let (routes, listeners): (Vec<_>, Vec<_>) = items.iter().partition(|words| words[0].starts_with(['R', 'C']));
+    let (classes, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|words| words[0] == "contour");
+    let (routes, listeners): (Vec<_>, Vec<_>) = items
+        .iter()
+        .partition(|words| words[0].starts_with(['R', 'C', 'E', 'N']));
     let listeners: Vec<Value> = listeners
         .iter()
         .enumerate()
@@ -173,6 +223,15 @@ fn outcome(row: &str) -> String {
             .into()
     });
     observed.http_routes = routes.collect();
+    let controller = if classes.is_empty() {
+        "traefik.io/c"
+    } else {
+        "projectcontour.io/gateway-controller"
+    };
+    observed.gateway_classes = vec![GatewayClass {
+        name: "x".into(),
+        controller: controller.into(),
+    }];
     let plan = plan(&observed, &Policy::default());
     let mut said = Vec::new();
     for (_, decision) in plan.decisions() {
@@ -187,16 +246,18 @@ fn outcome(row: &str) -> String {
             continue;
         }
         let hosts = certificate.hosts.iter().map(|host| {
-            let route = decision
-                .routes
-                .iter()
-                .find(|route| route.host == *host)
-                .expect("a route");
-            match &route.rule {
-                RuleHost::Any => format!("{host}>any"),
-                RuleHost::Named(name) if name == host => host.to_string(),
-                RuleHost::Named(name) => format!("{host}>{name}"),
+            let mut said = String::new();
+            for (index, route) in decision.routes.iter().filter(|route| route.host == *host).enumerate() {
+                let listener = route.via.listener().expect("a listener");
+                said += &match &route.rule {
+                    RuleHost::Any if index > 0 => "+any".to_owned(),
+                    RuleHost::Any => format!("{host}>any"),
+                    RuleHost::Named(name) if name == host => host.to_string(),
+                    RuleHost::Named(name) => format!("{host}>{name}"),
+                };
+                said += if listener.section.is_none() { "@" } else { "" };
             }
+            said
         });
         said.push(format!("{secret}={}", hosts.collect::<Vec<_>>().join(",")));
     }

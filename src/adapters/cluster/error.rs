@@ -209,6 +209,12 @@ impl ClusterError {
             let namespace = target.namespace.as_deref().unwrap_or_default();
             return Some(format!("`kubectl create namespace {namespace}` makes it"));
         }
+        if self.is_not_found() && *verb == Verb::Create {
+            let resource = target.resource();
+            return Some(format!(
+                "the API server does not serve this kind: `kubectl get crd {resource}` says whether it is installed, and in which versions"
+            ));
+        }
         match &self.0.cause {
             Cause::Denied(text) if text.contains("certificate expired") || text.contains("not valid yet") => {
                 Some(format!("is the clock right, here and at `{server}`?"))

@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
+
 use crate::decide::name::SourceKind;
-use crate::decide::observed::{Gateway, GatewayObject, HttpRoute, HttpRouteObject};
+use crate::decide::observed::{
+    Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject, Unseen, complete,
+};
 
 use super::ingresses::Scope;
 use super::target::Target;
 use super::{Cluster, ClusterError};
 
 /// What there is of Gateways.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gateways {
     /// Gateways and ListenerSets.
     pub gateways: Vec<Arc<Gateway>>,
     /// Why there are none, where the API server does not serve the kind to this run.
-    pub unseen: Option<String>,
-    /// Whether there may be some all the same: the kind may be served, and this run has no right to list it.
-    pub hidden: bool,
+    pub unseen: Option<Unseen>,
 }
 
 impl Cluster {
@@ -26,16 +28,21 @@ impl Cluster {
     /// # Errors
     /// Where the API server fails: then it is not known who wants a certificate (I2).
     pub async fn list_gateways(&self, scope: &Scope) -> Result<Gateways, ClusterError> {
-        let mut found = Gateways::default();
-        match self.list_kind(scope, SourceKind::Gateway, "gateways").await {
-            Ok(gateways) => found.gateways = gateways,
+        let mut gateways = match self.list_kind(scope, SourceKind::Gateway, "gateways").await {
+            Ok(gateways) => gateways,
             Err(error) if is_not_served(&error) => {
-                found.hidden = error.is_forbidden();
-                found.unseen = Some(error.to_string());
-                return Ok(found);
+                let outdated = error.is_not_found() && self.has_outdated_gateways(scope).await;
+                return Ok(Gateways {
+                    gateways: Vec::new(),
+                    unseen: Some(match outdated {
+                        true => Unseen::Outdated,
+                        false if error.is_forbidden() => Unseen::Forbidden(error.to_string()),
+                        false => Unseen::NotServed(error.to_string()),
+                    }),
+                });
             }
             Err(error) => return Err(error),
-        }
+        };
         // Where ListenerSets are served, XListenerSets are what they were before, or nothing.
         for (kind, plural) in [
             (SourceKind::ListenerSet, "listenersets"),
@@ -43,25 +50,48 @@ impl Cluster {
         ] {
             match self.list_kind(scope, kind, plural).await {
                 Ok(sets) => {
-                    found.gateways.extend(sets);
+                    gateways.extend(sets);
                     break;
                 }
                 Err(error) if is_not_served(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(found)
+        complete(&mut gateways);
+        Ok(Gateways {
+            gateways: gateways.into_iter().map(Arc::new).collect(),
+            unseen: None,
+        })
     }
 
-    async fn list_kind(
-        &self,
-        scope: &Scope,
-        kind: SourceKind,
-        plural: &str,
-    ) -> Result<Vec<Arc<Gateway>>, ClusterError> {
+    async fn list_kind(&self, scope: &Scope, kind: SourceKind, plural: &str) -> Result<Vec<Gateway>, ClusterError> {
         let target = |namespace: Option<&str>| Target::at(kind.group(), kind.version(), plural, kind.kind(), namespace);
-        let keep = |object: GatewayObject| Some(Arc::new(object.into_gateway(kind)));
+        let keep = |object: GatewayObject| Some(object.into_gateway(kind));
         self.list_scope(scope, target, keep).await
+    }
+
+    /// Whether there are Gateways, and the API server knows them only as what they were before `v1`.
+    async fn has_outdated_gateways(&self, scope: &Scope) -> bool {
+        let kind = SourceKind::Gateway;
+        let target = |namespace: Option<&str>| Target::at(kind.group(), "v1beta1", "gateways", kind.kind(), namespace);
+        let listed = self.list_scope(scope, target, |_: IgnoredAny| Some(())).await;
+        listed.is_ok_and(|gateways| !gateways.is_empty())
+    }
+
+    /// Every GatewayClass.
+    ///
+    /// # Errors
+    /// Where the API server fails, or this run may not list them.
+    pub async fn list_gateway_classes(&self) -> Result<Vec<GatewayClass>, ClusterError> {
+        let target = Target::at(
+            SourceKind::Gateway.group(),
+            "v1",
+            "gatewayclasses",
+            "GatewayClass",
+            None,
+        );
+        self.list(&target, None, false, |object: GatewayClassObject| Some(object.into()))
+            .await
     }
 
     /// Every HTTPRoute in scope: what serves the hosts of Gateways. None where the kind is not served, or not to this run: then a

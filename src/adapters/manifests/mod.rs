@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
 use serde_json::Value;
 
-use crate::decide::observed::{Gateway, HttpRoute, RetiredIngress};
+use crate::decide::observed::{Gateway, GatewayClass, HttpRoute, RetiredIngress};
 use object::{Identity, Object, Problem};
 
 /// The objects of some manifests that a plan is made from; every other kind was ignored.
@@ -26,6 +26,8 @@ pub struct Manifests {
     pub gateways: Vec<Gateway>,
     /// `gateway.networking.k8s.io/v1`.
     pub http_routes: Vec<HttpRoute>,
+    /// `gateway.networking.k8s.io/v1`.
+    pub gateway_classes: Vec<GatewayClass>,
     /// Of versions that no cluster serves any more.
     pub retired: Vec<RetiredIngress>,
     /// `v1`.
@@ -206,6 +208,7 @@ impl From<Found> for Manifests {
                 Object::Ingress(ingress) => manifests.ingresses.push(*ingress),
                 Object::Gateway(gateway) => manifests.gateways.push(*gateway),
                 Object::HttpRoute(route) => manifests.http_routes.push(*route),
+                Object::GatewayClass(class) => manifests.gateway_classes.push(*class),
                 Object::Retired(ingress) => manifests.retired.push(*ingress),
                 Object::Secret(secret) => manifests.secrets.push(*secret),
                 Object::Class(class) => manifests.classes.push(*class),

@@ -15,7 +15,9 @@ use serde_path_to_error::Segment;
 
 use super::ManifestError;
 use crate::decide::name::SourceKind;
-use crate::decide::observed::{Gateway, GatewayObject, HttpRoute, HttpRouteObject, Ingress, RetiredIngress};
+use crate::decide::observed::{
+    Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject, Ingress, RetiredIngress,
+};
 
 /// As lenient as the API server, which is Go: bits that no byte needs do not matter.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -28,6 +30,7 @@ pub(super) enum Object {
     Ingress(Box<networking::Ingress>),
     Gateway(Box<Gateway>),
     HttpRoute(Box<HttpRoute>),
+    GatewayClass(Box<GatewayClass>),
     Retired(Box<RetiredIngress>),
     Secret(Box<core::Secret>),
     Class(Box<networking::IngressClass>),
@@ -169,6 +172,7 @@ pub(super) fn parse(type_: &Type, mut value: Value) -> Result<Option<(Identity, 
         ("gateway.networking.k8s.io/v1", "ListenerSet") => (SourceKind::ListenerSet.kind(), true),
         ("gateway.networking.x-k8s.io/v1alpha1", "XListenerSet") => (SourceKind::XListenerSet.kind(), true),
         ("gateway.networking.k8s.io/v1", "HTTPRoute") => ("HTTPRoute", true),
+        ("gateway.networking.k8s.io/v1", "GatewayClass") => ("GatewayClass", false),
         ("v1", "Secret") => ("Secret", true),
         ("networking.k8s.io/v1", "IngressClass") => ("IngressClass", false),
         ("v1", "Namespace") => ("Namespace", false),
@@ -184,6 +188,9 @@ pub(super) fn parse(type_: &Type, mut value: Value) -> Result<Option<(Identity, 
         ("ListenerSet", _) => gateway(SourceKind::ListenerSet, value),
         ("XListenerSet", _) => gateway(SourceKind::XListenerSet, value),
         ("HTTPRoute", _) => read(value).map(|route: HttpRouteObject| Object::HttpRoute(Box::new(route.into()))),
+        ("GatewayClass", _) => {
+            read(value).map(|class: GatewayClassObject| Object::GatewayClass(Box::new(class.into())))
+        }
         ("Ingress", version) => retired(version, &mut value).map(|ingress| Object::Retired(Box::new(ingress))),
         ("Secret", _) => secret(value).map(|secret| Object::Secret(Box::new(secret))),
         ("IngressClass", _) => read(value).map(|class| Object::Class(Box::new(class))),

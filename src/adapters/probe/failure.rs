@@ -104,6 +104,15 @@ pub enum ProbeFailure {
     },
 }
 
+/// What leads from a controller to the run: an Ingress, or an HTTPRoute of a Gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChallengeObject<'a> {
+    /// Whether it is an HTTPRoute.
+    pub of_gateway: bool,
+    /// Its name.
+    pub name: &'a str,
+}
+
 impl ProbeFailure {
     /// The stable word for this failure.
     pub fn kind(&self) -> &'static str {
@@ -122,8 +131,8 @@ impl ProbeFailure {
         }
     }
 
-    /// What a person can do about it. `ingress` is the challenge Ingress by which the question was to come.
-    pub fn hint(&self, ingress: &str) -> Option<String> {
+    /// What a person can do about it. `object` is that by which the question was to come.
+    pub fn hint(&self, object: ChallengeObject<'_>) -> Option<String> {
         let text = match self {
             Self::NameMissing { host } | Self::AddressMissing { host } => {
                 return Some(format!(
@@ -140,7 +149,7 @@ impl ProbeFailure {
             Self::ConnectFailed { .. } => {
                 "CAs connect to port 80: does the name point at the ingress controller, and does every firewall let port 80 through?"
             }
-            Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, ingress)),
+            Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, object)),
             Self::BadRedirect { problem, .. } if *problem == CIRCLE => {
                 "exempt `/.well-known/acme-challenge/` from the redirects of the server that answers. The usual cause: a proxy in front of it forwards by http, and the server redirects to https again"
             }
@@ -197,7 +206,7 @@ impl ProbeFailure {
     }
 }
 
-fn answer_hint(status: StatusCode, speaker: &Speaker, ingress: &str) -> String {
+fn answer_hint(status: StatusCode, speaker: &Speaker, object: ChallengeObject<'_>) -> String {
     let words = match (speaker, status.as_u16()) {
         (Speaker::OtherRun(run), _) => {
             let answer = "two runs at once, or two installations, answer for this host";
@@ -218,8 +227,13 @@ fn answer_hint(status: StatusCode, speaker: &Speaker, ingress: &str) -> String {
             "the controller cannot reach the challenge responder: is there a network policy or, with `--advertise-address`, a firewall?"
         }
         (Speaker::Stranger, _) => {
+            let (of, kind) = match object.of_gateway {
+                true => ("Gateway", "HTTPRoute"),
+                false => ("Ingress", "Ingress"),
+            };
             return format!(
-                "does the name point at this cluster, and does a controller serve the Ingress's class? its log says whether it took up the challenge Ingress `{ingress}`"
+                "does the name point at this cluster, and does a controller serve the {of}'s class? its log says whether it took up the challenge {kind} `{}`",
+                object.name
             );
         }
     };

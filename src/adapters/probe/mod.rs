@@ -20,7 +20,7 @@ mod settings;
 mod tests;
 mod wire;
 
-pub use self::failure::{ProbeFailure, Speaker};
+pub use self::failure::{ChallengeObject, ProbeFailure, Speaker};
 pub use self::prober::{ProbeError, Prober};
 pub use self::proof::{Proved, Way};
 pub use self::settings::{ProbeMode, ProbeSettings};

@@ -210,8 +210,23 @@ async fn what_was_seen_last_is_reported_at_the_deadline() {
         let url = format!("`http://a.example:{port}{CHALLENGE_PATH}/...` at `127.0.0.1:{port}` ");
         assert_eq!(text, format!("{url}{expected}"));
         assert_eq!(failure.kind(), "WrongAnswer");
-        let hint = failure.hint("kube-lego-once-contour").expect("a hint");
-        assert!(!hint.contains("CLASS"), "{hint}");
+        let hint = |of_gateway| {
+            let name = "kube-lego-once-contour";
+            failure.hint(ChallengeObject { of_gateway, name }).expect("a hint")
+        };
+        assert!(!hint(false).contains("CLASS"), "{}", hint(false));
+        if expected.ends_with("another server") {
+            assert!(
+                hint(false).contains("the challenge Ingress `kube-lego-once-contour`"),
+                "{}",
+                hint(false)
+            );
+            assert!(
+                hint(true).contains("the challenge HTTPRoute `kube-lego-once-contour`"),
+                "{}",
+                hint(true)
+            );
+        }
         assert!(count.load(Ordering::SeqCst) >= 2, "it is asked again");
     }
 }

@@ -9,9 +9,11 @@ use crate::decide::directory::{Directory, Trust};
 use crate::decide::inspection::Inspection;
 use crate::decide::key_type::KeyType;
 use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef};
-use crate::decide::observed::{CERT_MANAGER, CHALLENGE_PREFIX, Ingress, Leftover, Read};
+use crate::decide::observed::{
+    CERT_MANAGER, CHALLENGE_PATH, CHALLENGE_PREFIX, HttpRoute, Ingress, Leftover, Read, covers,
+};
 use crate::decide::policy::TLS_ACME;
-use crate::decide::route::{class_name, controller, http_listener};
+use crate::decide::route::{RuleHost, class_name, controller, http_listener, specificity, ways_in};
 
 /// The most names that a certificate can have with the CAs that sign many (Let's Encrypt's classic profile).
 pub const MOST_HOSTS: usize = 100;
@@ -178,7 +180,47 @@ fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
             ingress.name
         ));
     }
-    Answer::no("no Ingress that the controller may prefer has the challenge's path")
+    path_taken_at_a_gateway(subject).map_or_else(
+        || Answer::no("nothing that may be preferred has the challenge's path"),
+        Answer::Yes,
+    )
+}
+
+/// Of two HTTPRoutes with equal paths the older one gets the request (`HTTPRouteRule` of the Gateway API), and ours is new.
+fn path_taken_at_a_gateway(subject: &Subject<'_>) -> Option<String> {
+    let observed = subject.observed;
+    let ours = |route: &HttpRoute| {
+        let here = |left: &Leftover| left.namespace == *route.namespace && left.name == *route.name;
+        observed.leftovers.iter().any(here)
+    };
+    let routes = observed.http_routes.iter();
+    let with_path: Vec<&HttpRoute> = routes
+        .filter(|route| route.has_challenge_path && !ours(route))
+        .collect();
+    if with_path.is_empty() {
+        return None;
+    }
+    for contribution in &subject.certificate.contributions {
+        let Some(gateway) = contribution.source.gateway() else {
+            continue;
+        };
+        for host in &contribution.hosts {
+            let Some((owner, listener)) = http_listener(gateway, &observed.gateways, host) else {
+                continue;
+            };
+            let ways = ways_in(owner, listener, &observed.http_routes, &observed.gateway_classes, host);
+            let of_ours = |rule: &RuleHost| rule.name().map_or(Some(0), |name| covers(name.as_str(), host));
+            let ours = ways.iter().filter_map(|(_, rule)| of_ours(rule)).max().unwrap_or(0);
+            let wins = |route: &&&HttpRoute| specificity(route, owner, listener, host).is_some_and(|its| its >= ours);
+            let Some(HttpRoute { namespace, name, .. }) = with_path.iter().find(wins) else {
+                continue;
+            };
+            return Some(format!(
+                "HTTPRoute `{namespace}/{name}` has the path `{CHALLENGE_PATH}` for host `{host}`, so the CA's requests go there instead of to this run: if nothing else needs it, `kubectl delete httproute {name} -n {namespace}`"
+            ));
+        }
+    }
+    None
 }
 
 /// An Ingress that wants the same host gives the CA a door too: so a site may move to a Gateway while it has none.

@@ -4,13 +4,30 @@
 //! does, and would hold all the other fields in memory while a page is read.
 //! Fields as in <https://gateway-api.sigs.k8s.io/reference/spec/>.
 
+use std::collections::BTreeMap;
+
 use compact_str::CompactString;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{CHALLENGE_PATH, OneOrMore, Pairs, Uid, own_annotations, pairs};
 use crate::decide::name::{DnsName, SourceKind, SourceRef};
+
+/// Why a run knows of no Gateways.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unseen {
+    /// The API server does not serve the kind: there are none.
+    #[error("{0}")]
+    NotServed(String),
+    /// This run may not list them: there may be some.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There are some, in a cluster whose Gateway API is older than v1.0 of 2023-10.
+    #[error("the API server serves them as `gateway.networking.k8s.io/v1beta1` only, and `v1` is needed: bring the kinds of the Gateway API up to date")]
+    Outdated,
+}
 
 /// A Gateway, or a ListenerSet that adds listeners to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,13 +44,13 @@ pub struct Gateway {
     pub labels: Pairs,
     /// Its annotations, without kubectl's copy of the object.
     pub annotations: Pairs,
-    /// `spec.gatewayClassName`; empty for a ListenerSet, which has its Gateway's.
+    /// `spec.gatewayClassName`; a ListenerSet has its Gateway's, and an empty one if that is not there.
     pub class: CompactString,
     /// `spec.parentRef` of a ListenerSet: its Gateway.
     pub parent: Option<SourceRef>,
     /// `spec.listeners`.
     pub listeners: Vec<Listener>,
-    /// `status.addresses`.
+    /// `status.addresses`; of a ListenerSet its Gateway's.
     pub addresses: OneOrMore<CompactString>,
     /// Which of the conditions `Accepted` and `Programmed` is false, and its message.
     pub trouble: Option<String>,
@@ -56,6 +73,8 @@ pub struct Listener {
     pub certificates: Vec<CertificateRef>,
     /// Whether `allowedRoutes` admits HTTPRoutes of its own namespace, as far as that can be told without the namespace's labels.
     pub admits_http_routes: bool,
+    /// Whether it admits routes of every namespace.
+    pub admits_all_namespaces: bool,
 }
 
 /// An entry of `tls.certificateRefs`.
@@ -82,12 +101,18 @@ fn secret() -> CompactString {
 /// What serves hosts of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRoute {
+    /// `metadata.namespace`.
+    pub namespace: CompactString,
+    /// `metadata.name`.
+    pub name: CompactString,
     /// `spec.hostnames`; none for every host of its listeners.
     pub hostnames: Vec<CompactString>,
     /// `spec.parentRefs`.
     pub parents: Vec<Parent>,
     /// Whether each of its matches is under the challenge path: some ACME client's.
     pub serves_only_challenges: bool,
+    /// Whether one of its matches is the very one that a challenge HTTPRoute of ours has.
+    pub has_challenge_path: bool,
 }
 
 /// An entry of `spec.parentRefs`.
@@ -126,6 +151,56 @@ pub fn covers(pattern: &str, host: &DnsName) -> Option<usize> {
     }
     let suffix = pattern.strip_prefix('*').filter(|rest| rest.starts_with('.'))?;
     (!host.is_wildcard() && host.as_str().ends_with(suffix)).then_some(suffix.len())
+}
+
+/// Gives ListenerSets what they have of their Gateways: the class, and the addresses, which their own status does not have.
+pub fn complete(gateways: &mut [Gateway]) {
+    let roots: BTreeMap<SourceRef, (CompactString, Vec<CompactString>)> = gateways
+        .iter()
+        .filter(|gateway| gateway.parent.is_none())
+        .map(|gateway| (gateway.name.clone(), (gateway.class.clone(), gateway.addresses.clone())))
+        .collect();
+    for gateway in gateways {
+        if let Some((class, addresses)) = gateway.parent.as_ref().and_then(|parent| roots.get(parent)) {
+            gateway.class.clone_from(class);
+            gateway.addresses.clone_from(addresses);
+        }
+    }
+}
+
+/// What is needed of a GatewayClass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayClass {
+    /// `metadata.name`.
+    pub name: CompactString,
+    /// `spec.controllerName`.
+    pub controller: CompactString,
+}
+
+/// A GatewayClass, as the API has it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GatewayClassObject {
+    /// `metadata`.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    spec: GatewayClassSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GatewayClassSpec {
+    #[serde(default)]
+    controller_name: CompactString,
+}
+
+impl From<GatewayClassObject> for GatewayClass {
+    fn from(object: GatewayClassObject) -> Self {
+        Self {
+            name: object.metadata.name.unwrap_or_default().into(),
+            controller: object.spec.controller_name,
+        }
+    }
 }
 
 /// A Gateway or a ListenerSet, as the API has it.
@@ -263,6 +338,7 @@ impl From<ListenerObject> for Listener {
             name: object.name,
             hostname: object.hostname.filter(|name| !name.is_empty()),
             port: object.port,
+            admits_all_namespaces: from == Some("All"),
             admits_http_routes: from != Some("None")
                 && (kinds.is_empty() || kinds.iter().any(|kind| kind.kind == "HTTPRoute")),
             passthrough: mode.is_some_and(|mode| mode == "Passthrough"),
@@ -307,12 +383,17 @@ struct HttpRouteRule {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HttpRouteMatch {
     path: Option<HttpPathMatch>,
+    headers: Option<Vec<IgnoredAny>>,
+    query_params: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct HttpPathMatch {
+    #[serde(rename = "type")]
+    type_: Option<CompactString>,
     value: Option<CompactString>,
 }
 
@@ -330,7 +411,18 @@ impl From<HttpRouteObject> for HttpRoute {
             let matches = rule.matches.as_deref().unwrap_or_default();
             !matches.is_empty() && matches.iter().all(is_challenge)
         };
+        // `PathPrefix` is the default, and a `/` at its end says nothing.
+        let is_ours = |it: &HttpRouteMatch| {
+            let path = it.path.as_ref().and_then(|path| path.value.as_deref());
+            let prefix = it.path.as_ref().and_then(|path| path.type_.as_deref());
+            prefix.is_none_or(|type_| type_ == "PathPrefix")
+                && path.is_some_and(|path| path.trim_end_matches('/') == CHALLENGE_PATH)
+                && it.headers.iter().chain(&it.query_params).all(Vec::is_empty)
+        };
+        let mut matches = rules.iter().flat_map(|rule| rule.matches.iter().flatten());
         Self {
+            has_challenge_path: matches.any(is_ours),
+            name: object.metadata.name.unwrap_or_default().into(),
             hostnames: object.spec.hostnames.unwrap_or_default(),
             parents: object
                 .spec
@@ -340,6 +432,7 @@ impl From<HttpRouteObject> for HttpRoute {
                 .map(|parent| parent.into_parent(&namespace))
                 .collect(),
             serves_only_challenges: !rules.is_empty() && rules.iter().all(only_challenges),
+            namespace: namespace.into(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::decide::checks::classes;
 use crate::decide::desired::Contribution;
 use crate::decide::name::DnsName;
 use crate::decide::observed::{Gateway, Ingress, Observed, Source};
-use crate::decide::route::{Route, RuleHost, Serving, Via, controller, http_listener, served_by};
+use crate::decide::route::{Route, RuleHost, Serving, Via, controller, http_listener, ways_in};
 
 /// Adds the routes of a certificate that is to be obtained.
 pub(super) fn add(decision: &mut Decision, serving: &Serving<'_>, observed: &Observed) {
@@ -63,15 +63,15 @@ fn add_by_class(
 /// A host without a listener has a route by an Ingress, or the certificate is refused ([`super::Reason::NoHttpListener`]).
 fn add_by_listener(decision: &mut Decision, contribution: &Contribution, gateway: &Gateway, observed: &Observed) {
     for host in &contribution.hosts {
-        let Some((listener, port)) = http_listener(gateway, &observed.gateways, host) else {
+        let Some((owner, listener)) = http_listener(gateway, &observed.gateways, host) else {
             continue;
         };
-        let served = served_by(&listener, port, &observed.http_routes, host);
-        decision.routes.push(Route {
+        let ways = ways_in(owner, listener, &observed.http_routes, &observed.gateway_classes, host);
+        decision.routes.extend(ways.into_iter().map(|(listener, rule)| Route {
             via: Via::Listener(listener),
             host: host.clone(),
-            rule: served.unwrap_or_else(|| RuleHost::Named(host.clone())),
+            rule,
             secret: decision.certificate.secret.clone(),
-        });
+        }));
     }
 }

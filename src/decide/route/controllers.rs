@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rule::Via;
 use crate::decide::name::ClassName;
 use crate::decide::observed::IngressClass;
 
@@ -257,6 +258,11 @@ pub fn controller(class: &ClassName, classes: &[IngressClass]) -> &'static Contr
     by_controller
         .or_else(by_name)
         .unwrap_or_else(|| CONTROLLERS.last().expect("the table is not empty"))
+}
+
+/// What shows that a route by this door was taken up. Of an implementation of Gateways nothing is known that would need less.
+pub fn proof(via: &Via, classes: &[IngressClass]) -> Proof {
+    via.class().map_or(RELOADS, |class| controller(class, classes).proof)
 }
 
 #[cfg(test)]

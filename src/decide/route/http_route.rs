@@ -23,7 +23,7 @@ pub fn http_route_name(listener: &ListenerRef, index: usize) -> String {
     }
 }
 
-/// A challenge HTTPRoute for these hosts at a listener, beside it; [`HTTP_ROUTE_HOSTNAMES`] at most.
+/// A challenge HTTPRoute for these hosts at listeners, beside them; [`HTTP_ROUTE_HOSTNAMES`] at most.
 ///
 /// A route without hostnames is for all hosts of the listener that no other route names: [`RuleHost::Any`] stands alone.
 pub fn challenge_http_route(home: &Home, name: String, listener: &ListenerRef, rules: &[RuleHost]) -> Value {
@@ -39,13 +39,15 @@ pub fn challenge_http_route(home: &Home, name: String, listener: &ListenerRef, r
         .filter_map(RuleHost::name)
         .map(|name| name.as_str())
         .collect();
+    let mut parent = json!({"group": gateway.kind.group(), "kind": gateway.kind.kind(), "name": gateway.name});
+    if let Some(section) = &listener.section {
+        parent["sectionName"] = json!(section);
+    }
+    if let Some(port) = listener.port {
+        parent["port"] = json!(port);
+    }
     let mut spec = json!({
-        "parentRefs": [{
-            "group": gateway.kind.group(),
-            "kind": gateway.kind.kind(),
-            "name": gateway.name,
-            "sectionName": listener.section,
-        }],
+        "parentRefs": [parent],
         "rules": [{
             "matches": [{"path": {"type": "PathPrefix", "value": CHALLENGE_PATH}}],
             "backendRefs": [{"name": CHALLENGE_NAME, "namespace": home.namespace, "port": SERVICE_PORT}],

@@ -39,17 +39,19 @@ impl fmt::Display for RuleHost {
 pub enum Via {
     /// The controller of an ingress class; an Ingress leads on.
     Class(ClassName),
-    /// A listener of a Gateway; an HTTPRoute leads on.
+    /// Listeners of a Gateway; an HTTPRoute leads on.
     Listener(ListenerRef),
 }
 
-/// A listener of a Gateway or a ListenerSet.
+/// Listeners of a Gateway or a ListenerSet, as a route names them: a `parentRef`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerRef {
-    /// The object that has it.
+    /// The object that has them.
     pub gateway: SourceRef,
-    /// Its name there.
-    pub section: CompactString,
+    /// The name of the one that is meant; nothing for all.
+    pub section: Option<CompactString>,
+    /// The port of those that are meant.
+    pub port: Option<i32>,
 }
 
 impl Via {

@@ -10,6 +10,7 @@ CONTROLLERS = {
     "traefik": "traefik",
     "traefik-nginx": "traefik",
     "traefik-gateway": "traefik",
+    "contour-gateway": "contour",
     "haproxy": "haproxy",
 }
 

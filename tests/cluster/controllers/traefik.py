@@ -1,12 +1,11 @@
 """Traefik, k3s's ingress controller, with its own provider for Ingresses, or with the one that takes the place of ingress-nginx."""
 
-from pathlib import Path
 from string import Template
 
 import network
 from components import FILES, LOOPBACK, Component, kubectl, ok
 
-from . import Controller
+from . import Controller, gateway_api
 
 
 PORTS = ("http", "https", "redirecting", "ping")
@@ -31,10 +30,7 @@ def _controller(name, ingress_class, controller, provider, manifest="traefik.yam
         def prepare():
             values = {"CLASS": ingress_class, "CONTROLLER": controller}
             if crds:
-                files = (Path(cluster.binary("gateway-crds")).glob("*_*s.yaml"))
-                named = [word for file in files if "vap" not in file.name for word in ("-f", str(file))]
-                kubectl(cluster, "apply", "--server-side", *named)
-                kubectl(cluster, "wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+                gateway_api.install(cluster)
             kubectl(cluster, "apply", "-f", "-", text=Template((FILES / manifest).read_text()).substitute(values))
 
         return Component(

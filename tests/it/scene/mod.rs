@@ -93,6 +93,10 @@ pub struct Controller {
     pub https_port: u16,
     /// Where it redirects all of HTTP to HTTPS, if it has such a port beside the other.
     pub redirecting_port: Option<u16>,
+    /// The ports that a Gateway's listeners have, to be asked at those.
+    pub listener_ports: (u16, u16),
+    /// The namespace and name of the one Gateway that it serves, where it is one.
+    pub gateway: Option<(String, String)>,
 }
 
 impl Controller {
@@ -120,6 +124,14 @@ impl Controller {
             http_port: port("http_port"),
             https_port: port("https_port"),
             redirecting_port: number(&about["redirecting_port"]),
+            listener_ports: match about["listener_http_port"].is_null() {
+                true => (port("http_port"), port("https_port")),
+                false => (port("listener_http_port"), port("listener_https_port")),
+            },
+            gateway: about["gateway"]["name"].as_str().map(|name| {
+                let namespace = about["gateway"]["namespace"].as_str().expect("a namespace");
+                (namespace.to_owned(), name.to_owned())
+            }),
         }
     }
 }

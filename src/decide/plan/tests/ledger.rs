@@ -192,14 +192,15 @@ fn what_the_ca_refused_lately_waits() {
 /// On most clusters nobody serves Gateways; that is no reason to keep anything.
 #[test]
 fn attempts_that_nobody_in_sight_asks_for_stay_only_while_somebody_out_of_sight_may() {
-    for (what, hidden, namespaces_unseen, forgotten) in [
-        ("no Gateways are served", false, false, 1),
-        ("this run may not list Gateways", true, false, 0),
-        ("it may not list other namespaces", false, true, 0),
+    let because = String::new;
+    for (unseen, namespaces_unseen, forgotten) in [
+        (Unseen::NotServed(because()), false, 1),
+        (Unseen::Forbidden(because()), false, 0),
+        (Unseen::Outdated, false, 0),
+        (Unseen::NotServed(because()), true, 0),
     ] {
         let mut observed = observed(Vec::new(), Read::Absent);
-        observed.gateways_unseen = Some("the server could not find the requested resource".into());
-        observed.gateways_hidden = hidden;
+        observed.gateways_unseen = Some(unseen);
         observed.namespaces_unseen = namespaces_unseen;
         let attempts = Attempts {
             namespace: "web".into(),
