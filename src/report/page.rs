@@ -188,7 +188,11 @@ impl<'a> Page<'a> {
         match self.report.timing {
             Some(timing) => {
                 let seconds = timing.duration.as_secs();
-                format!("Run that ended {} and took {} s", at(timing.ended), Number(seconds.unsigned_abs() as usize))
+                format!(
+                    "Run that ended {} and took {} s",
+                    at(timing.ended),
+                    Number(seconds.unsigned_abs() as usize)
+                )
             }
             None if self.is_of_run() => format!("Run of {}", at(self.report.at)),
             None => format!("Dry run of {}: nothing was changed", at(self.report.at)),
@@ -225,8 +229,10 @@ impl<'a> Page<'a> {
     }
 
     fn by_namespace(&self) -> impl Iterator<Item = Rows<'a, '_>> {
-        let namespace = |(_, decision): &(Verdict, &'a Decision)| &decision.certificate.secret.namespace;
-        let groups = self.decisions.chunk_by(move |one, other| namespace(one) == namespace(other));
+        let namespace = |(_, decision): &(Verdict, &'a Decision)| decision.certificate.secret.namespace.as_str();
+        let groups = self
+            .decisions
+            .chunk_by(move |one, other| namespace(one) == namespace(other));
         groups.map(move |decisions| Rows {
             namespace: decisions.first().map_or("", namespace),
             decisions,

@@ -166,7 +166,9 @@ impl Days {
             () => Span(first, last).to_string(),
         };
         let until = if is_over {
-            self.now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(self.now)
+            self.now
+                .saturating_add(SignedDuration::from_secs(1))
+                .unwrap_or(self.now)
         } else {
             Offset::UTC
                 .to_timestamp(last.saturating_add(1.day()).at(0, 0, 0, 0))
@@ -224,14 +226,44 @@ mod tests {
     #[test]
     fn time_is_divided_into_weeks_months_and_years() {
         // A Tuesday.
-        let days = Days::from("2026-11-24T12:00:00Z".parse().expect("a time"));
+        let days = Days::from("2026-11-24T12:00:00Z".parse::<Timestamp>().expect("a time"));
         for (time, title, label, until) in [
-            ("2026-11-24T12:00:00Z", "Now", "today or earlier", "2026-11-24T12:00:01Z"),
-            ("1999-01-01T00:00:00Z", "Now", "today or earlier", "2026-11-24T12:00:01Z"),
-            ("2026-11-24T12:00:01Z", "November 2026", "24–29 November", "2026-11-30T00:00:00Z"),
-            ("2026-11-29T23:59:59Z", "November 2026", "24–29 November", "2026-11-30T00:00:00Z"),
-            ("2026-11-30T00:00:00Z", "November 2026", "30 November – 6 December", "2026-12-07T00:00:00Z"),
-            ("2027-02-21T00:00:00Z", "February 2027", "15–21 February", "2027-02-22T00:00:00Z"),
+            (
+                "2026-11-24T12:00:00Z",
+                "Now",
+                "today or earlier",
+                "2026-11-24T12:00:01Z",
+            ),
+            (
+                "1999-01-01T00:00:00Z",
+                "Now",
+                "today or earlier",
+                "2026-11-24T12:00:01Z",
+            ),
+            (
+                "2026-11-24T12:00:01Z",
+                "November 2026",
+                "24–29 November",
+                "2026-11-30T00:00:00Z",
+            ),
+            (
+                "2026-11-29T23:59:59Z",
+                "November 2026",
+                "24–29 November",
+                "2026-11-30T00:00:00Z",
+            ),
+            (
+                "2026-11-30T00:00:00Z",
+                "November 2026",
+                "30 November – 6 December",
+                "2026-12-07T00:00:00Z",
+            ),
+            (
+                "2027-02-21T00:00:00Z",
+                "February 2027",
+                "15–21 February",
+                "2027-02-22T00:00:00Z",
+            ),
             ("2027-02-22T00:00:00Z", "2027", "22–28 February", "2027-03-01T00:00:00Z"),
             ("2027-03-31T00:00:00Z", "2027", "March", "2027-04-01T00:00:00Z"),
             ("2027-12-31T23:59:59Z", "2027", "December", "2028-01-01T00:00:00Z"),
@@ -251,7 +283,10 @@ mod tests {
             for time in [Timestamp::MIN, now, Timestamp::MAX] {
                 let (first, last) = days.around(time);
                 let period = days.period(first, last);
-                assert!(time < period.until || period.until == Timestamp::MAX || now == Timestamp::MAX, "{time}");
+                assert!(
+                    time < period.until || period.until == Timestamp::MAX || now == Timestamp::MAX,
+                    "{time}"
+                );
             }
         }
     }

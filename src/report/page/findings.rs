@@ -201,7 +201,9 @@ fn of_certificate<'a>(report: &'a Report, verdict: Verdict, decision: &'a Decisi
     };
     let (message, causes, hint) = match row.outcome {
         Some(OutcomeRow {
-            failure: Some(Failure { message, causes, hint, .. }),
+            failure: Some(Failure {
+                message, causes, hint, ..
+            }),
             ..
         }) if causes.len() > 1 => (format!("{message}:").into(), causes.as_slice(), hint.as_deref()),
         Some(OutcomeRow { message, hint, .. }) => {

@@ -97,7 +97,11 @@ impl Browser {
     /// Has a page at hand, and says where.
     pub fn serve(&self, name: &str, page: &str) -> String {
         let url = format!("http://page.example/{name}");
-        self.state.lock().expect("the state").pages.insert(url.clone(), page.to_owned());
+        self.state
+            .lock()
+            .expect("the state")
+            .pages
+            .insert(url.clone(), page.to_owned());
         url
     }
 
@@ -109,7 +113,11 @@ impl Browser {
         Seen {
             dom: String::from_utf8(output.stdout).expect("text"),
             asked: self.state.lock().expect("the state").asked.clone(),
-            said: lines.lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect(),
+            said: lines
+                .lines()
+                .filter(|line| line.contains("CONSOLE"))
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -118,14 +126,23 @@ impl Browser {
         let screenshot = format!("--screenshot={}", file.display());
         self.run(&[&[&*screenshot, "--window-size=1280,2000"], more].concat(), url);
         let image = std::fs::read(file).expect("a picture");
-        assert!(image.starts_with(b"\x89PNG") && image.len() > 20_000, "{}: {} bytes", file.display(), image.len());
+        assert!(
+            image.starts_with(b"\x89PNG") && image.len() > 20_000,
+            "{}: {} bytes",
+            file.display(),
+            image.len()
+        );
     }
 
     /// Prints a page.
     pub fn print(&self, url: &str, file: &Path) {
         let to = format!("--print-to-pdf={}", file.display());
         self.run(&[&to, "--no-pdf-header-footer"], url);
-        assert!(std::fs::read(file).expect("a document").starts_with(b"%PDF"), "{}", file.display());
+        assert!(
+            std::fs::read(file).expect("a document").starts_with(b"%PDF"),
+            "{}",
+            file.display()
+        );
     }
 
     fn run(&self, arguments: &[&str], url: &str) -> Output {

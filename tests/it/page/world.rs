@@ -20,7 +20,9 @@ use crate::report::{days, ingress, secret};
 pub const COUNTS: [usize; 3] = [10, 1_000, 10_000];
 /// The first namespaces. A world has more, the more certificates are in it.
 pub const NAMESPACES: [&str; 3] = ["blog", "shop", "web"];
-const NAMES: [&str; 10] = ["api", "app", "auth", "cart", "docs", "mail", "media", "search", "status", "www"];
+const NAMES: [&str; 10] = [
+    "api", "app", "auth", "cart", "docs", "mail", "media", "search", "status", "www",
+];
 
 /// What becomes of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,9 @@ fn fate(number: usize, count: usize) -> Fate {
 fn place(number: usize, count: usize) -> SecretRef {
     let namespaces = NAMESPACES.len().max(count / 25);
     let at = number % namespaces;
-    let namespace = NAMESPACES.get(at).map_or_else(|| format!("team-{at}"), ToString::to_string);
+    let namespace = NAMESPACES
+        .get(at)
+        .map_or_else(|| format!("team-{at}"), ToString::to_string);
     let name = NAMES[number / namespaces % NAMES.len()];
     match number / namespaces / NAMES.len() {
         0 => SecretRef::new(namespace, format!("{name}-tls")),
@@ -91,7 +95,9 @@ pub fn report(count: usize) -> Report {
             _ => format!("{name}.{}.example", place.namespace),
         };
         let tls = json!([{"secretName": place.name, "hosts": [host]}]);
-        observed.ingresses.push(Arc::new(ingress(&place.namespace, &name, &tls)));
+        observed
+            .ingresses
+            .push(Arc::new(ingress(&place.namespace, &name, &tls)));
         let read = match (fate, days_left(number, fate)) {
             (Fate::Unread, _) => Read::Unknown("the API server did not answer within 30 s".into()),
             (_, None) => Read::Absent,
@@ -113,7 +119,8 @@ pub fn report(count: usize) -> Report {
         uid: "1".into(),
         run: "k7x2p".into(),
     }];
-    observed.notes = vec!["IngressClasses could not be read: every class is taken as it is written (`forbidden`)".into()];
+    observed.notes =
+        vec!["IngressClasses could not be read: every class is taken as it is written (`forbidden`)".into()];
     let policy = Policy {
         directory: Some("https://ca.example/dir".parse().expect("a directory")),
         ..Policy::default()
@@ -142,7 +149,9 @@ fn outcome(fate: Fate, host: &str, now: Timestamp) -> Option<Outcome> {
     let failure = match fate {
         Fate::NoAnswer => Failure {
             causes: vec![
-                format!("`http://{host}/.well-known/acme-challenge/` answered `404 Not Found` from another server (192.0.2.7), not from this run"),
+                format!(
+                    "`http://{host}/.well-known/acme-challenge/` answered `404 Not Found` from another server (192.0.2.7), not from this run"
+                ),
                 format!("`{host}` has an AAAA record, `2001:db8::7`, and nothing answers there"),
             ],
             unanswered: true,
