@@ -14,7 +14,7 @@
 //! | [`observe`] | the cluster, its CronJob and the CA, or files, become one value |
 //! | [`decide`] | pure: values in, values out; [`decide::plan`] is the only place that decides (I1) |
 //! | [`apply`] | the effects in their order: prepare, present, probe, order, store, withdraw |
-//! | [`report`] | pure: the plan and its outcomes as table, JSON, YAML, Events, explanation and exit status |
+//! | [`report`] | pure: the plan and its outcomes as table, page, JSON, YAML, metrics, Events, explanation and exit status |
 //! | [`adapters`] | the outside: the cluster, the CA, files, the responder, the probe; none uses another |
 //! | [`problem`] | what an error says, and what a person can do about it |
 //!
@@ -309,5 +309,6 @@ fn print(report: Report, status: ExitStatus, format: Format, settings: &Settings
         Format::Yaml => report.write_yaml(out),
         Format::Name => report.write_names(out),
         Format::Prometheus => report.write_prometheus(out),
+        Format::Html => report.write_html(out),
     })
 }

@@ -321,6 +321,8 @@ pub enum Format {
     Name,
     /// Metrics for Prometheus (OpenMetrics text).
     Prometheus,
+    /// One page for a browser, which loads nothing from elsewhere: failures, refusals, what ends when, and all certificates.
+    Html,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -12,7 +12,9 @@ use crate::adapters::cluster::{Cluster, ClusterError, Scope};
 use crate::adapters::manifests::Manifests;
 use crate::decide::inspection::CertificateId;
 use crate::decide::name::SecretRef;
-use crate::decide::observed::{Gateway, Ingress, IngressClass, Observed, Read, RenewalWindow, Secret, Unseen, complete};
+use crate::decide::observed::{
+    Gateway, Ingress, IngressClass, Observed, Read, RenewalWindow, Secret, Unseen, complete,
+};
 use crate::decide::plan::{renewal_information_wanted, secrets_wanted};
 use crate::decide::policy::Policy;
 use crate::observe::site::Site;

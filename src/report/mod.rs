@@ -1,9 +1,10 @@
-//! Plan and outcomes -> the report that machines read, and the exit status. `table.rs` writes it for people.
+//! Plan and outcomes -> the report that machines read, and the exit status. `table.rs` and `page.rs` write it for people.
 //!
 //! `report.schema.json` beside this file is the JSON's contract: a test holds every report to it.
 
 pub mod events;
 pub mod explanation;
+mod page;
 pub mod prometheus;
 mod table;
 pub mod text;
@@ -210,7 +211,13 @@ impl Report {
     }
 
     fn row<'a>(&'a self, verdict: Verdict, decision: &'a Decision) -> CertificateRow<'a> {
-        CertificateRow::new(verdict, decision, self.plan.at, self.outcomes.as_ref())
+        CertificateRow::new(verdict, decision, self.plan.at, self.outcome(verdict, decision))
+    }
+
+    /// How the obtaining of a certificate ended; nothing where nobody tried.
+    fn outcome(&self, verdict: Verdict, decision: &Decision) -> Option<&Outcome> {
+        let outcomes = self.outcomes.as_ref().filter(|_| verdict == Verdict::Issue)?;
+        Some(outcomes.get(&decision.certificate.secret).unwrap_or(&Outcome::Stopped))
     }
 
     fn rejected(&self) -> impl Iterator<Item = RejectedRow<'_>> {
@@ -288,11 +295,8 @@ fn written<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Resu
 }
 
 impl<'a> CertificateRow<'a> {
-    fn new(verdict: Verdict, decision: &'a Decision, now: Timestamp, outcomes: Option<&'a Outcomes>) -> Self {
+    fn new(verdict: Verdict, decision: &'a Decision, now: Timestamp, outcome: Option<&'a Outcome>) -> Self {
         let certificate = &decision.certificate;
-        let outcome = outcomes
-            .filter(|_| verdict == Verdict::Issue)
-            .map(|outcomes| outcomes.get(&certificate.secret).unwrap_or(&Outcome::Stopped));
         let facts = decision.facts();
         let (not_after, issuer, left) = match outcome {
             Some(Outcome::Issued { not_after, issuer, .. }) => (Some(*not_after), Some(issuer.as_str()), Some(1.0)),

@@ -68,14 +68,22 @@ impl Style {
     }
 }
 
-/// Text on one line and without control characters: a host in a manifest, or a CA's words, could move the cursor.
+/// Text on one line, of letters that are what they look like: a host in a manifest, or a CA's words, could move the cursor.
 pub(super) fn plain(text: &str) -> String {
-    let harmless = |letter: char| match letter {
-        '\n' | '\t' => ' ',
+    text.chars().map(harmless).collect()
+}
+
+/// The letter, or what stands for it where it could move others, turn their direction, or not be seen: then one host could look
+/// like another (<https://www.unicode.org/reports/tr36/>).
+pub(super) fn harmless(letter: char) -> char {
+    match letter {
+        '\n' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => '\u{fffd}',
+        '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => '\u{fffd}',
+        '\u{e0000}'..='\u{e0fff}' => '\u{fffd}',
         letter if letter.is_control() => '\u{fffd}',
         letter => letter,
-    };
-    text.chars().map(harmless).collect()
+    }
 }
 
 /// Text in at most so many columns, an ellipsis for what is missing. A count at its end (` +3`) stays.
@@ -130,7 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_do_not_reach_a_terminal() {
+    fn what_moves_or_hides_letters_does_not_reach_a_terminal() {
         assert_eq!(plain("a\x1b[2Jb\nc"), "a\u{fffd}[2Jb c");
+        assert_eq!(plain("moc.\u{202e}example\u{200b}"), "moc.\u{fffd}example\u{fffd}");
     }
 }

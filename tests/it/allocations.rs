@@ -18,11 +18,12 @@ use serde_json::json;
 const COUNT: usize = 10_000;
 
 /// A step of a run, and what it took for each certificate when it was last measured: allocations, and bytes at its peak.
-const MEASURED: [(&str, usize, usize); 4] = [
+const MEASURED: [(&str, usize, usize); 5] = [
     ("observe", 94, 892),
     ("plan", 24, 295),
     ("table", 60, 32),
     ("json", 3, 32),
+    ("page", 20, 40),
 ];
 
 /// More than this share above the measured value fails.
@@ -115,6 +116,7 @@ fn ten_thousand_certificates_cost_no_more_than_was_measured() {
     let style = Style::default();
     found.push(measure(|| report.write_text(&mut io::sink(), &style).expect("written")));
     found.push(measure(|| report.write_json(&mut io::sink()).expect("written")));
+    found.push(measure(|| report.write_html(&mut io::sink()).expect("written")));
 
     eprintln!("kept of an Ingress and its Secret: {kept} bytes");
     let mut failures = Vec::new();

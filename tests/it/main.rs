@@ -30,6 +30,7 @@ mod metrics;
 mod migration;
 mod offline;
 mod operating;
+mod page;
 mod permissions;
 mod picture;
 mod pods;

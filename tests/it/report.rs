@@ -26,11 +26,11 @@ use crate::written::written;
 const SCHEMA: &str = include_str!("../../src/report/report.schema.json");
 const REFERENCE: &str = include_str!("../../docs/reference.md");
 
-fn days(count: i64) -> SignedDuration {
+pub(crate) fn days(count: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * count)
 }
 
-fn ingress(namespace: &str, name: &str, tls: &Value) -> Ingress {
+pub(crate) fn ingress(namespace: &str, name: &str, tls: &Value) -> Ingress {
     let object = json!({
         "metadata": {"namespace": namespace, "name": name, "annotations": {"kubernetes.io/tls-acme": "true"}},
         "spec": {"ingressClassName": "contour", "tls": tls},
@@ -40,7 +40,7 @@ fn ingress(namespace: &str, name: &str, tls: &Value) -> Ingress {
 }
 
 /// A self-signed certificate of 90 days.
-fn secret(host: &str, until: Timestamp) -> Secret {
+pub(crate) fn secret(host: &str, until: Timestamp) -> Secret {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new([host.to_owned()]).expect("a name");
     let time = |time: Timestamp| std::time::SystemTime::from(time).into();

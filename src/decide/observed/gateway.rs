@@ -25,7 +25,9 @@ pub enum Unseen {
     #[error("{0}")]
     Forbidden(String),
     /// There are some, in a cluster whose Gateway API is older than v1.0 of 2023-10.
-    #[error("the API server serves them as `gateway.networking.k8s.io/v1beta1` only, and `v1` is needed: bring the kinds of the Gateway API up to date")]
+    #[error(
+        "the API server serves them as `gateway.networking.k8s.io/v1beta1` only, and `v1` is needed: bring the kinds of the Gateway API up to date"
+    )]
     Outdated,
 }
 
