@@ -46,7 +46,7 @@ impl FromStr for Pushgateway {
             return Err(no_url());
         }
         if authority.as_str().contains('@') {
-            return Err("a URL with a password would be seen in the list of processes: leave it away".into());
+            return Err("a URL with a password would be seen in the list of processes: leave it out".into());
         }
         let text = text.trim_end_matches('/');
         let group = match uri.path().contains(GROUP) {

@@ -125,7 +125,7 @@ impl Context {
                         "the home namespace is `{}`, and the run's Pod is in `{own}`: nothing would lead to it",
                         self.site.home
                     ),
-                    "leave `--home-namespace` away, or move the CronJob",
+                    "leave out `--home-namespace`, or move the CronJob",
                 )),
                 None => Ok(()),
             },

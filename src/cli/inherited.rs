@@ -31,7 +31,7 @@ const OWN: [&str; 7] = [
     "probe",
 ];
 /// What goes into a hint wherever the CronJob stands in somebody's way.
-pub const LEAVE_IT: &str = "`--no-cronjob` takes nothing from it";
+pub const LEAVE_IT: &str = "with `--no-cronjob` no option comes from it";
 
 /// What was taken from the CronJob.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl Inherited {
         if verb == "run" && theirs.matches.get_flag("dry_run") && !ours.get_flag("dry_run") {
             return Err(Wrong::new(
                 format!("CronJob `{}` makes dry runs, but this is not one", installation.name),
-                format!("add `--dry-run`; or {LEAVE_IT}, and takes all options of a run here"),
+                format!("add `--dry-run`; or give all options here yourself: {LEAVE_IT}"),
             )
             .into());
         }

@@ -367,7 +367,8 @@ impl Leftover {
     }
 }
 
-/// The kinds of objects that a run creates for its challenges, in the order in which they go.
+/// The kinds of objects that a run creates for its challenges, in the order in which they are deleted: what routes first, then
+/// what it routes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftoverKind {
     /// `gateway.networking.k8s.io/v1`, in the namespace of its Gateway.
@@ -384,6 +385,32 @@ pub enum LeftoverKind {
     Pod,
     /// `gateway.networking.k8s.io/v1beta1`: what lets HTTPRoutes of other namespaces lead to the Service.
     ReferenceGrant,
+}
+
+impl LeftoverKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::HttpRoute,
+        Self::Ingress,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Endpoints,
+        Self::Pod,
+        Self::ReferenceGrant,
+    ];
+
+    /// The kind as the API has it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::HttpRoute => "HTTPRoute",
+            Self::Ingress => "Ingress",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Endpoints => "Endpoints",
+            Self::Pod => "Pod",
+            Self::ReferenceGrant => "ReferenceGrant",
+        }
+    }
 }
 
 #[cfg(test)]

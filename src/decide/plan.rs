@@ -390,7 +390,9 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> ThinVec<String> {
             notes.push(format!("the key was not checked: it is {what}"));
         }
         if let Some(Refusal { library, why }) = facts.refusal.as_deref() {
-            notes.push(format!("{library}, cannot load it, though others can: {why}"));
+            notes.push(format!(
+                "{library}, cannot load this certificate; other servers can: {why}"
+            ));
         }
         if let Some(end) = facts.chain_not_after.filter(|end| *end <= now && facts.not_after > now) {
             notes.push(format!("an issuer's certificate in the chain ended at {end}"));

@@ -86,10 +86,8 @@ enum Kind {
 impl ObjectName {
     /// Whether it may be the name of a Gateway or a ListenerSet, or, for `true`, is one.
     pub fn is_of_gateway(&self) -> Option<bool> {
-        match self.kind {
-            None => None,
-            Some(kind) => Some(!matches!(kind, Kind::Secret | Kind::Source(SourceKind::Ingress))),
-        }
+        let kind = self.kind?;
+        Some(!matches!(kind, Kind::Secret | Kind::Source(SourceKind::Ingress)))
     }
 
     fn is_of(&self, certificate: &Certificate) -> bool {

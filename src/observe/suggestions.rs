@@ -57,7 +57,7 @@ impl Suggestions {
         }
         if answered < count {
             log::info!(
-                "asked the CA about the renewal of {answered} certificates in {} s; of {} others the lifetime decides",
+                "the CA told within {} s when to renew {answered} certificates; the {} others are renewed by their lifetime",
                 MOST_TIME.as_secs(),
                 count - answered
             );

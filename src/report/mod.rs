@@ -139,7 +139,7 @@ struct RejectedRow<'a> {
 
 #[derive(Clone, Debug, Serialize)]
 struct LeftoverRow<'a> {
-    kind: String,
+    kind: &'static str,
     namespace: &'a str,
     name: &'a str,
     run: &'a str,
@@ -412,7 +412,7 @@ impl<'a> From<&'a Rejected> for RejectedRow<'a> {
 impl<'a> From<&'a Leftover> for LeftoverRow<'a> {
     fn from(leftover: &'a Leftover) -> Self {
         Self {
-            kind: format!("{:?}", leftover.kind),
+            kind: leftover.kind.kind(),
             namespace: &leftover.namespace,
             name: &leftover.name,
             run: &leftover.run,

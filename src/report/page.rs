@@ -215,7 +215,7 @@ impl<'a> Page<'a> {
 
     /// The parts of a sentence, and whether each is code. A sentence whose backticks are no pairs is one part.
     fn parts<'t>(&self, text: &'t str) -> impl Iterator<Item = (bool, &'t str)> {
-        let pairs = text.matches('`').count() % 2 == 0;
+        let pairs = text.matches('`').count().is_multiple_of(2);
         let parts = text.split(move |letter| pairs && letter == '`').enumerate();
         parts.map(|(at, part)| (at % 2 == 1, part))
     }
@@ -326,7 +326,7 @@ impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.0.to_string();
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
                 f.write_str(",")?;
             }
             write!(f, "{digit}")?;

@@ -23,7 +23,7 @@ const MEASURED: [(&str, usize, usize); 5] = [
     ("plan", 24, 295),
     ("table", 60, 32),
     ("json", 3, 32),
-    ("page", 20, 40),
+    ("page", 7, 32),
 ];
 
 /// More than this share above the measured value fails.

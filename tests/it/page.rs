@@ -154,7 +154,9 @@ fn check_filtered(seen: &Seen, url: &str, page: &str, count: usize) {
     assert_eq!(figure(dom, "valid"), with("class=\"valid\""));
     assert!(
         figure(dom, "valid") > 0 && figure(page, "valid") > figure(dom, "valid"),
-        "{count}"
+        "{count}: {} of {}",
+        figure(dom, "valid"),
+        figure(page, "valid")
     );
     assert_eq!(
         (sum(dom, 0), sum(dom, 1)),

@@ -93,13 +93,15 @@ fn observed() -> Observed {
     }
     let unread = SecretRef::new("shop", "unread-tls");
     observed.secrets.insert(unread, Read::Unknown("timed out".into()));
-    observed.leftovers = vec![Leftover {
-        kind: LeftoverKind::Ingress,
-        namespace: "kube-lego".into(),
-        name: "kube-lego-once-contour".into(),
-        uid: "1".into(),
-        run: "dead".into(),
-    }];
+    observed.leftovers = LeftoverKind::ALL
+        .map(|kind| Leftover {
+            kind,
+            namespace: "kube-lego".into(),
+            name: "kube-lego-once-contour".into(),
+            uid: "1".into(),
+            run: "dead".into(),
+        })
+        .into();
     observed
 }
 
@@ -207,6 +209,7 @@ fn reports_keep_to_their_schema_and_the_schema_knows_every_word() {
         words("/$defs/certificate/properties/action"),
         seen("certificates", "/action")
     );
+    assert_eq!(words("/$defs/leftover/properties/kind"), seen("leftovers", "/kind"));
     assert_eq!(
         words("/$defs/outcome/properties/result"),
         seen("certificates", "/outcome/result")

@@ -294,7 +294,7 @@ impl AcmeError {
             }
             Cause::Retired => "ask the CA for its ACME v2 directory (RFC 8555)",
             Cause::ExternalAccountRequired => EXTERNAL_ACCOUNT_HINT,
-            Cause::UnknownProfile { .. } => "`--profile` takes one of these, or leave it away",
+            Cause::UnknownProfile { .. } => "`--profile` takes one of these, or leave it out",
             Cause::Credentials(_) => return Some(self.account_hint()),
             Cause::Problem(problem) => return self.problem_hint(&problem.kind, &problem.detail),
             Cause::Invalid { hosts, order } => match (hosts.first(), order) {
@@ -313,13 +313,11 @@ impl AcmeError {
             "accountDoesNotExist" => return Some(self.account_hint()),
             "userActionRequired" => "somebody has to do what the message says, with the CA",
             "invalidProfile" => "`--profile` takes one of the profiles that the directory lists",
-            "invalidContact" | "unsupportedContact" => "`--email` may be left away",
+            "invalidContact" | "unsupportedContact" => "`--email` is not needed: leave it out",
             "rejectedIdentifier" => {
                 "the CA signs nothing for this name: take the host out of `spec.tls`, or use another CA"
             }
-            "unauthorized" => {
-                "somebody has to see to it that the host leads to this cluster, and port 80 to its Ingress controller"
-            }
+            "unauthorized" => "make sure that the host leads to this cluster, and port 80 to its Ingress controller",
             // A paused identifier has no Retry-After: its unpause URL is in the detail.
             _ if detail.contains("/unpause") => {
                 "the CA paused the name after too many failures: mend what is wrong, then open the URL in its message"

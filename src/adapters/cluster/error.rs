@@ -190,12 +190,12 @@ impl ClusterError {
                 (_, "configmaps" | "cronjobs.batch") | ("get" | "create", "pods")
             );
             let granted = if by_hand {
-                "a run by hand needs more rights than rbac.yaml grants: docs/security.md lists them"
+                "A run by hand needs more rights than rbac.yaml grants; docs/security.md lists them"
             } else {
-                "apply rbac.yaml, which grants it"
+                "`kubectl apply -f rbac.yaml` grants it"
             };
             return Some(format!(
-                "this account may not `{verb}` `{resource}`: {granted}; `kubectl auth can-i {verb} {resource} {scope}{}` tests it",
+                "the user of this request has no right to `{verb}` `{resource}`. {granted}. To check: `kubectl auth can-i {verb} {resource} {scope}{}`",
                 self.as_account()
             ));
         }

@@ -291,7 +291,7 @@ mod tests {
         let hint = error.hint().expect("a hint");
         assert!(
             hint.starts_with(
-                "this account may not `create` `pods`: a run by hand needs more rights than rbac.yaml grants"
+                "the user of this request has no right to `create` `pods`. A run by hand needs more rights than rbac.yaml grants"
             ),
             "{hint}"
         );

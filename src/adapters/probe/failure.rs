@@ -151,10 +151,10 @@ impl ProbeFailure {
             }
             Self::WrongAnswer { status, speaker, .. } => return Some(answer_hint(*status, speaker, object)),
             Self::BadRedirect { problem, .. } if *problem == CIRCLE => {
-                "exempt `/.well-known/acme-challenge/` from the redirects of the server that answers. The usual cause: a proxy in front of it forwards by http, and the server redirects to https again"
+                "the usual cause: a proxy takes the request by https and passes it on by http, so the server behind it redirects to https each time. That server must not redirect paths under `/.well-known/acme-challenge/`"
             }
             Self::BadRedirect { .. } => {
-                "exempt `/.well-known/acme-challenge/` from the redirect, or redirect to https on port 443"
+                "no server may redirect paths under `/.well-known/acme-challenge/`, or only to https on port 443"
             }
             Self::Forbidden { refusal, .. } => return Some(refusal.hint()),
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {

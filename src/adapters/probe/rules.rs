@@ -152,7 +152,7 @@ impl Target {
             None | Some(80) => http_port,
             Some(443) => https_port,
             Some(port) if port == http_port || port == https_port => port,
-            Some(_) => return Err("a port that CAs do not follow: only 80 and 443"),
+            Some(_) => return Err("whose port is neither 80 nor 443, so CAs do not follow"),
         };
         Ok(Self {
             secure,
@@ -301,7 +301,7 @@ mod tests {
             port: 80,
             path: "/x/y?z=1".into(),
         };
-        let ports = "a port that CAs do not follow: only 80 and 443";
+        let ports = "whose port is neither 80 nor 443, so CAs do not follow";
         for (location, expected) in [
             ("https://a.example/x", Ok("https a.example 443 /x")),
             ("https://a.example:443/x?q=1#f", Ok("https a.example 443 /x?q=1")),

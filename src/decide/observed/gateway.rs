@@ -157,7 +157,7 @@ pub fn covers(pattern: &str, host: &DnsName) -> Option<usize> {
 
 /// Gives ListenerSets what they have of their Gateways: the class, and the addresses, which their own status does not have.
 pub fn complete(gateways: &mut [Gateway]) {
-    let roots: BTreeMap<SourceRef, (CompactString, Vec<CompactString>)> = gateways
+    let roots: BTreeMap<SourceRef, (CompactString, OneOrMore<CompactString>)> = gateways
         .iter()
         .filter(|gateway| gateway.parent.is_none())
         .map(|gateway| (gateway.name.clone(), (gateway.class.clone(), gateway.addresses.clone())))

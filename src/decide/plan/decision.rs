@@ -24,7 +24,7 @@ pub struct Decision {
     /// The first check that matched.
     pub reason: Reason,
     /// Its sentence; nothing where [`Decision::message`] can make it of the rest, as for nearly all of most clusters.
-    pub(in crate::decide) said: Option<Box<str>>,
+    pub(crate) said: Option<Box<str>>,
     /// The Secret as it was inspected: a store is conditional on it.
     pub secret: Option<Arc<Secret>>,
     /// When it falls due, where that is known; of what waits, when it is tried again.

@@ -28,8 +28,8 @@ impl RuleHost {
 impl fmt::Display for RuleHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Any => f.write_str("the rules without a host"),
-            Self::Named(name) => write!(f, "the rules for `{name}`"),
+            Self::Any => f.write_str("one without a host"),
+            Self::Named(name) => write!(f, "one for `{name}`"),
         }
     }
 }

@@ -210,7 +210,7 @@ fn of_certificate<'a>(report: &'a Report, verdict: Verdict, decision: &'a Decisi
             let message = message.map_or("the run ended before its turn".into(), Cow::Owned);
             (message, &[] as &[_], hint)
         }
-        None => (Cow::Borrowed(row.message), &[] as &[_], None),
+        None => (row.message.to_string().into(), &[] as &[_], None),
     };
     Finding {
         namespace: row.namespace,

@@ -78,12 +78,14 @@ pub enum Ends {
     Unserved(&'static str),
 }
 
+/// Of a site, from a function that makes a host of its first label.
+type Manifests = fn(&Site<'_>, &dyn Fn(&str) -> String) -> String;
+
 pub struct Case {
     pub name: &'static str,
     /// As the table says it.
     pub what: &'static str,
-    /// From a function that makes a host of its first label.
-    pub manifests: fn(&Site<'_>, &dyn Fn(&str) -> String) -> String,
+    pub manifests: Manifests,
     /// The Secrets, each with a host that it must serve.
     pub secrets: &'static [(&'static str, &'static str)],
     pub ends: fn(&Controller) -> Ends,

@@ -35,6 +35,9 @@ const QUIET: &[&str] = &[
     "--virtual-time-budget=20000",
 ];
 
+/// What it asks all the same, of these hosts: for the time, for newer parts of itself, and who is logged in.
+const ITS_OWN: &[&str] = &["clients2.google.com", "update.googleapis.com", "accounts.google.com"];
+
 /// Chromium, with a proxy that has the pages and knows what was asked.
 pub struct Browser {
     program: &'static str,
@@ -47,6 +50,13 @@ pub struct Browser {
 struct State {
     pages: BTreeMap<String, String>,
     asked: Vec<String>,
+}
+
+/// Whether the browser asks that itself: `http://HOST/...`, or `HOST:443` to be connected.
+fn is_its_own(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let end = rest.find([':', '/']).unwrap_or(rest.len());
+    ITS_OWN.contains(&&rest[..end])
 }
 
 /// What a page came to.
@@ -76,7 +86,9 @@ impl Browser {
             for request in serving.incoming_requests() {
                 let page = {
                     let mut state = known.lock().expect("the state");
-                    state.asked.push(request.url().to_owned());
+                    if !is_its_own(request.url()) {
+                        state.asked.push(request.url().to_owned());
+                    }
                     state.pages.get(request.url()).cloned()
                 };
                 let status = if page.is_some() { 200 } else { 404 };

@@ -52,7 +52,8 @@ fn fate(number: usize, count: usize) -> Fate {
 }
 
 fn place(number: usize, count: usize) -> SecretRef {
-    let namespaces = NAMESPACES.len().max(count / 25);
+    // With no factor of a hundred, so that each namespace gets some of each fate.
+    let namespaces = NAMESPACES.len().max(count / 25 + 1);
     let at = number % namespaces;
     let namespace = NAMESPACES
         .get(at)

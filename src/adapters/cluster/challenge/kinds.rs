@@ -11,17 +11,6 @@ use crate::decide::name::{RUN_LABEL, SourceKind};
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::CHALLENGE_NAME;
 
-/// In the order in which they are deleted: what routes first, then what it routes to.
-pub(super) const KINDS: [LeftoverKind; 7] = [
-    LeftoverKind::HttpRoute,
-    LeftoverKind::Ingress,
-    LeftoverKind::Service,
-    LeftoverKind::EndpointSlice,
-    LeftoverKind::Endpoints,
-    LeftoverKind::Pod,
-    LeftoverKind::ReferenceGrant,
-];
-
 /// Where objects of a kind are looked for: HTTPRoutes stand beside their Gateways, all others in the home namespace.
 pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str) -> Target {
     match kind {

@@ -11,7 +11,7 @@ use super::super::error::Cause;
 use super::super::gateways::is_not_served;
 use super::super::target::Verb;
 use super::super::{Cluster, ClusterError};
-use super::kinds::{KINDS, everywhere, is_of_gateways, leftover, target};
+use super::kinds::{everywhere, is_of_gateways, leftover, target};
 use crate::decide::name::RUN_LABEL;
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::{CHALLENGE_NAME, Home};
@@ -30,7 +30,7 @@ impl Cluster {
 
     async fn list_labelled(&self, namespace: &str, selector: &str) -> Result<Vec<Leftover>, ClusterError> {
         let mut found = Vec::new();
-        for kind in KINDS {
+        for kind in LeftoverKind::ALL {
             let keep = |object: PartialObjectMeta| leftover(kind, namespace, object.metadata);
             match self
                 .list(&everywhere(kind, namespace), Some(selector), true, keep)
@@ -67,7 +67,7 @@ impl Cluster {
     ///
     /// This is a dry run of a deletion: nothing is deleted, so the named object need not exist.
     pub async fn rehearse_withdrawal(&self, home_namespace: &str) -> Result<(), ClusterError> {
-        let kinds = KINDS.into_iter().filter(|kind| !is_of_gateways(*kind));
+        let kinds = LeftoverKind::ALL.into_iter().filter(|kind| !is_of_gateways(*kind));
         self.rehearse_deletions(kinds.map(|kind| (kind, home_namespace))).await
     }
 

@@ -200,6 +200,7 @@ fn attempts_that_nobody_in_sight_asks_for_stay_only_while_somebody_out_of_sight_
         (Unseen::NotServed(because()), true, 0),
     ] {
         let mut observed = observed(Vec::new(), Read::Absent);
+        let what = format!("{unseen:?}, {namespaces_unseen}");
         observed.gateways_unseen = Some(unseen);
         observed.namespaces_unseen = namespaces_unseen;
         let attempts = Attempts {
