@@ -16,7 +16,7 @@ CACHE := $(if $(KUBE_LEGO_ONCE_CACHE),$(KUBE_LEGO_ONCE_CACHE),$(if $(XDG_CACHE_H
 DENY := $(CACHE)/bin/cargo-deny-0.20.2/bin/cargo-deny
 CYCLONEDX := $(CACHE)/bin/cargo-cyclonedx-0.5.9/bin/cargo-cyclonedx
 
-.PHONY: help build build-arm64 image release test test-gateways gateway-tests test-all demo demo-down cluster-binaries test-binaries cluster-tests test-controllers deny picture faults bench
+.PHONY: help build build-arm64 image release test test-gateways gateway-tests test-all demo demo-down cluster-binaries test-binaries cluster-tests page-tests test-controllers deny picture faults bench
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -46,7 +46,7 @@ test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	$(MAKE) --no-print-directory -j2 cluster-binaries test-binaries
 	$(if $(NODES),$(MAKE) --no-print-directory image,@echo '$(WITHOUT_NODES)' >&2)
 	cargo test --locked
-	$(MAKE) --no-print-directory deny
+	$(MAKE) --no-print-directory page-tests deny
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
 	$(MAKE) --no-print-directory TABLES= test-controllers
 	$(MAKE) --no-print-directory TABLES= test-gateways
@@ -58,9 +58,13 @@ WITHOUT_NODES := NOT TESTED: all that happens in Pods, and the image, since that
 # Most of a test's time is waiting, for a Lease or a Pod, so more of them run than there are cores. What serves every host there
 # is runs by itself, and the last one reads what all the others did.
 cluster-tests:
-	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --skip gateways:: --test-threads 6
+	cargo test --locked -- --ignored --skip every_right_is_used --skip served:: --skip controllers:: --skip gateways:: --skip page:: --test-threads 6
 	cargo test --locked --test it served:: -- --ignored --nocapture
 	cargo test --locked --test it every_right_is_used -- --ignored
+
+page-tests:
+	.ci/browser
+	cargo test --locked --test it page:: -- --ignored --nocapture
 
 cluster-binaries:
 	$(CLUSTER) build $(NODES)

