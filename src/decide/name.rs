@@ -278,6 +278,9 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kube-lego
 /// The label on everything that a run creates; its value is the run's id.
 pub const RUN_LABEL: &str = "kube-lego-once.dev/run";
 
+/// The label on what stands in other namespaces: its value is the home namespace. An installation sweeps no other's.
+pub const HOME_LABEL: &str = "kube-lego-once.dev/home";
+
 /// The name of one run: on every object that it creates, in the Lease while it holds it, in each of its answers.
 ///
 /// It is a Kubernetes label value and an HTTP header value.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::controllers::{ask_until, is_served, usual_answer, write_table};
 use crate::documents::{blocks, read};
 use crate::scene::{Controller, Ran, Scene, kubectl, web};
-use cases::{CASES, Case, Ends, Site};
+use cases::{CASES, Case, Ends, Site, WEB};
 
 /// All that serve Gateways here.
 fn implementations() -> Vec<Controller> {
@@ -88,10 +88,17 @@ fn run(controller: &Controller, case: &Case) -> Result<String, String> {
         namespace,
     };
     let host = |label: &str| format!("{label}.{name}.example");
-    scene.apply(&(case.manifests)(&site, &host));
+    let manifests = (case.manifests)(&site, &host);
+    scene.apply(&manifests);
     let ends = (case.ends)(controller);
+    if manifests.contains("kind: HTTPRoute") && ends != Ends::Untried {
+        let host = host(case.secrets[0].1);
+        let deadline = Instant::now() + Duration::from_secs(8);
+        // Contour serves a host by HTTP at a listener of any hostname only once its HTTPS listener has a certificate.
+        while usual_answer(controller, &host, true).is_none_or(|said| is_nobodys(&said)) && Instant::now() < deadline {}
+    }
     let done = match ends {
-        Ends::Unserved(words) => unserved(&scene, &host(case.secrets[0].1), words),
+        Ends::Untried => Ok("it serves one Gateway".to_owned()),
         Ends::Served | Ends::Stored => issue_and_renew(&site, case, ends, &host),
     };
     let left = scene.names("httproutes", &site.namespace);
@@ -161,8 +168,10 @@ fn asked_all_the_time(scene: &Scene, host: &str, arguments: &[&str]) -> Result<f
         over.store(true, Ordering::Relaxed);
         (ran, took, client.join().expect("a client"))
     });
-    // Envoy has a listener's port closed while nothing at all is attached.
-    wrong.retain(|said| !(is_nobodys(&usual) && is_nobodys(said)));
+    // Where nobody served the host before: Envoy has a listener's port closed while nothing at all is attached, and the application
+    // may answer from the moment at which the certificate is there.
+    let is_right = |said: &String| is_nobodys(said) || said.contains(&format!("hello from {host}"));
+    wrong.retain(|said| !(is_nobodys(&usual) && is_right(said)));
     let (what, first) = (scene.name, usual.lines().next().unwrap_or_default());
     println!(
         "{what}: {} of {count} answers to a client are not the usual one, `{first}`",
@@ -176,18 +185,6 @@ fn asked_all_the_time(scene: &Scene, host: &str, arguments: &[&str]) -> Result<f
 
 fn is_nobodys(said: &str) -> bool {
     said.starts_with("HTTP/1.1 404") || !said.starts_with("HTTP/")
-}
-
-/// A run that orders nothing, and says why.
-fn unserved(scene: &Scene, host: &str, words: &str) -> Result<String, String> {
-    let usual = usual_answer(&scene.controller, host, true).unwrap_or_default();
-    let ran = scene.run(&["--probe-timeout", "3s"]);
-    let all = format!("{}{}", ran.stdout, ran.stderr);
-    println!("{}: {usual}\n{all}", scene.name);
-    match ran.status == 1 && all.contains(words) && scene.pebble.count("Added order") == 0 {
-        true => Ok("no order".to_owned()),
-        false => Err(all),
-    }
 }
 
 /// What this run may not make, or a quota has no room for, costs the certificates of Gateways and no other.
@@ -247,6 +244,36 @@ fn what_cannot_be_made_for_a_gateway_costs_its_certificate_alone() {
         "{all}"
     );
     kubectl(&["delete", "gateways,ingresses", "--all", "-n", &site.namespace], "");
+}
+
+/// HTTPRoutes of all installations stand beside the Gateways: each sweeps its own, since another's may belong to a run that goes on.
+#[test]
+#[ignore = "needs the test cluster with Gateways"]
+fn an_installation_sweeps_what_it_left_itself() {
+    let controller = gateways();
+    let scene = Scene::on(&controller, "gw-sweep");
+    let site = Site {
+        scene: &scene,
+        namespace: scene.namespace("web"),
+    };
+    for (name, home) in [("ours", scene.home.as_str()), ("theirs", "another-installation")] {
+        let route = site.route(name, "{name: g}", "", WEB).replace(
+            &format!("{{name: {name}, "),
+            &format!("{{name: {name}, labels: {{kube-lego-once.dev/run: dead, kube-lego-once.dev/home: {home}}}, "),
+        );
+        scene.apply(&route);
+    }
+    let ran = Ran::from(scene.command("clean").output().expect("the program")).exits(0);
+    assert_eq!(
+        ran.stdout,
+        format!(
+            "removed HTTPRoute {}/ours of run dead\n1 object removed\n",
+            site.namespace
+        )
+    );
+    let left = scene.names("httproutes", &site.namespace);
+    assert_eq!(left.len(), 1, "{left:?}");
+    kubectl(&["delete", "httproutes", "--all", "-n", &site.namespace], "");
 }
 
 /// The README's variant of the quick start: its manifest, its commands, and each line that they print.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::objects::{CHALLENGE_NAME, Home, SERVICE_PORT};
 use super::rule::{ListenerRef, RuleHost};
+use crate::decide::name::HOME_LABEL;
 use crate::decide::observed::CHALLENGE_PATH;
 
 /// The most hostnames of an HTTPRoute (`spec.hostnames`, `maxItems`).
@@ -29,6 +30,8 @@ pub fn http_route_name(listener: &ListenerRef, index: usize) -> String {
 pub fn challenge_http_route(home: &Home, name: String, listener: &ListenerRef, rules: &[RuleHost]) -> Value {
     let gateway = &listener.gateway;
     let mut metadata = home.metadata(name);
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert(HOME_LABEL.to_owned(), home.namespace.clone());
     if gateway.namespace != home.namespace {
         metadata.namespace = Some(gateway.namespace.to_string());
         // The garbage collector deletes an object whose owner is in another namespace.

@@ -7,15 +7,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::super::gateways::http_routes;
 use super::super::target::Target;
-use crate::decide::name::{RUN_LABEL, SourceKind};
+use crate::decide::name::{HOME_LABEL, RUN_LABEL, SourceKind};
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::CHALLENGE_NAME;
 
-/// Where objects of a kind are looked for: HTTPRoutes stand beside their Gateways, all others in the home namespace.
-pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str) -> Target {
+/// Where objects of a kind are looked for, and by which of their labels beside that of the run: HTTPRoutes stand beside their
+/// Gateways, so those of other home namespaces are among them; all others stand in the home namespace.
+pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str) -> (Target, Option<String>) {
     match kind {
-        LeftoverKind::HttpRoute => http_routes(None),
-        kind => target(kind, home_namespace),
+        LeftoverKind::HttpRoute => (http_routes(None), Some(format!("{HOME_LABEL}={home_namespace}"))),
+        kind => (target(kind, home_namespace), None),
     }
 }
 

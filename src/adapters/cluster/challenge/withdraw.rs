@@ -23,7 +23,7 @@ const WITHDRAW_PAUSE: Duration = Duration::from_secs(1);
 /// Withdrawing gives up after so many rounds with a failed call.
 const WITHDRAW_FAILURES: usize = 5;
 impl Cluster {
-    /// The objects with our label in the home namespace, of any run, in the order in which they are to be deleted.
+    /// The challenge objects of this home namespace, of any run, in the order in which they are to be deleted.
     pub async fn list_leftovers(&self, home_namespace: &str) -> Result<Vec<Leftover>, ClusterError> {
         self.list_labelled(home_namespace, RUN_LABEL).await
     }
@@ -32,10 +32,10 @@ impl Cluster {
         let mut found = Vec::new();
         for kind in LeftoverKind::ALL {
             let keep = |object: PartialObjectMeta| leftover(kind, namespace, object.metadata);
-            match self
-                .list(&everywhere(kind, namespace), Some(selector), true, keep)
-                .await
-            {
+            let (target, home) = everywhere(kind, namespace);
+            let selector = [Some(selector), home.as_deref()].into_iter().flatten();
+            let selector = selector.collect::<Vec<_>>().join(",");
+            match self.list(&target, Some(&selector), true, keep).await {
                 // A cluster without Gateways has none of them, and a run without the right has made none.
                 Err(error) if is_of_gateways(kind) && is_not_served(&error) => {}
                 listed => found.extend(listed?),
