@@ -176,7 +176,7 @@ impl<'a> Batch<'a> {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
                 let message = format!(
-                    "no order was made, because the API server refused the challenge object, which sends the CA's request to this run: {why}"
+                    "no order was made, because the API server refused the challenge object, and without it the CA's request cannot reach this run: {why}"
                 );
                 let failure = Failure::new(message, why.hint.clone());
                 self.record.ended(decision, Outcome::Failed(failure));

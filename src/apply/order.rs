@@ -161,7 +161,7 @@ async fn take_up(
         Err(Unobtained::Ended(why)) => why,
         Err(Unobtained::NotYet(failure)) => {
             let message = format!(
-                "the order of an earlier run is not finished. It stays in the ledger, and the next run asks the CA for it again: {}",
+                "the order of an earlier run is not finished. It stays in the ledger, and the next run asks the CA about this same order again: {}",
                 failure.message
             );
             return Err(Failure { message, ..failure });

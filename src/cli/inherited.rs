@@ -31,7 +31,7 @@ const OWN: [&str; 7] = [
     "probe",
 ];
 /// What goes into a hint wherever the CronJob stands in somebody's way.
-pub const LEAVE_IT: &str = "with `--no-cronjob` no option comes from it";
+pub const LEAVE_IT: &str = "`--no-cronjob` takes no option from the CronJob";
 
 /// What was taken from the CronJob.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl Inherited {
         if verb == "run" && theirs.matches.get_flag("dry_run") && !ours.get_flag("dry_run") {
             return Err(Wrong::new(
                 format!("CronJob `{}` makes dry runs, but this is not one", installation.name),
-                format!("add `--dry-run`; or give all options here yourself: {LEAVE_IT}"),
+                "add `--dry-run`; or add `--no-cronjob`, and give all options on this command line",
             )
             .into());
         }

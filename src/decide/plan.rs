@@ -391,7 +391,7 @@ fn notes(subject: &Subject<'_>, pending: Option<&Pending>) -> ThinVec<String> {
         }
         if let Some(Refusal { library, why }) = facts.refusal.as_deref() {
             notes.push(format!(
-                "{library}, cannot load this certificate; other servers can: {why}"
+                "{library}, cannot load this certificate ({why}); other servers can"
             ));
         }
         if let Some(end) = facts.chain_not_after.filter(|end| *end <= now && facts.not_after > now) {

@@ -57,7 +57,7 @@ impl Suggestions {
         }
         if answered < count {
             log::info!(
-                "the CA told within {} s when to renew {answered} certificates; the {} others are renewed by their lifetime",
+                "in {} s the CA said for {answered} certificates when to renew them; of the other {} it did not, so a third of the lifetime decides",
                 MOST_TIME.as_secs(),
                 count - answered
             );

@@ -154,7 +154,7 @@ impl ProbeFailure {
                 "the usual cause: a proxy takes the request by https and passes it on by http, so the server behind it redirects to https each time. That server must not redirect paths under `/.well-known/acme-challenge/`"
             }
             Self::BadRedirect { .. } => {
-                "no server may redirect paths under `/.well-known/acme-challenge/`, or only to https on port 443"
+                "do not redirect paths under `/.well-known/acme-challenge/`; a redirect to https on port 443 is the only one that CAs follow"
             }
             Self::Forbidden { refusal, .. } => return Some(refusal.hint()),
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {

@@ -197,7 +197,8 @@ pub const CONTROLLERS: &[Controller] = &[
             ..PLAIN
         },
         proof: SWAPS,
-        wins_equal_path: true,
+        // Of two it takes the one that comes last in the order of a Go map, so another one each time (read in its source, and seen).
+        wins_equal_path: false,
         tls_by_rule: Some("Contour"),
         refusal: None,
         learnt: "measured with Contour v1.33.8",

@@ -28,8 +28,8 @@ impl RuleHost {
 impl fmt::Display for RuleHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Any => f.write_str("one without a host"),
-            Self::Named(name) => write!(f, "one for `{name}`"),
+            Self::Any => f.write_str("a rule without a host"),
+            Self::Named(name) => write!(f, "a rule for `{name}`"),
         }
     }
 }

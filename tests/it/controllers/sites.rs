@@ -234,11 +234,11 @@ pub fn leftover(class: &str, namespace: &str, host: &str) -> String {
     format!("{}{}", text(&service), text(&ingress))
 }
 
-/// Of two equal paths ingress-nginx's webhook and haproxy-ingress take the first one only, and Traefik in ingress-nginx's place
-/// takes either.
+/// Of two equal paths ingress-nginx's webhook and haproxy-ingress take the first one only; Contour, and Traefik in ingress-nginx's
+/// place, take either.
 fn path_is_taken(controller: &Controller) -> Ends {
     match controller.class.as_str() {
-        "nginx" | "haproxy" => Ends::Refused("ChallengePathTaken"),
+        "nginx" | "haproxy" | "contour" => Ends::Refused("ChallengePathTaken"),
         _ => Ends::Issued,
     }
 }
