@@ -31,7 +31,7 @@ const OWN: [&str; 7] = [
     "probe",
 ];
 /// What goes into a hint wherever the CronJob stands in somebody's way.
-pub const LEAVE_IT: &str = "`--no-cronjob` takes no option from the CronJob";
+pub const LEAVE_IT: &str = "or add `--no-cronjob`: then nothing is taken from the CronJob";
 
 /// What was taken from the CronJob.
 #[derive(Clone, Debug, Default)]

@@ -57,7 +57,7 @@ impl Suggestions {
         }
         if answered < count {
             log::info!(
-                "in {} s the CA said for {answered} certificates when to renew them; of the other {} it did not, so a third of the lifetime decides",
+                "the CA was asked in {} s when to renew {answered} certificates; there was no time for {} others: they are renewed by what is left of their lifetime",
                 MOST_TIME.as_secs(),
                 count - answered
             );

@@ -73,7 +73,7 @@ fn of_decision(verdict: Verdict, decision: &Decision, now: Timestamp, checks: &[
         .filter(|route| route.rule.name() != Some(&route.host) && !is_beside(route, &decision.routes));
     for route in elsewhere {
         let line = format!(
-            "the challenge for `{}` gets {}, because a rule like that serves the host today",
+            "for `{}` the challenge object has {}, like the rule that serves this host today",
             route.host, route.rule
         );
         text.push_str(&style.wrapped("  ", &plain(&line), 4));
@@ -173,10 +173,10 @@ secret web/a-tls: refuse, HostClaimed
         let text = explained(ingresses, "a-tls");
         let expected = "
   ingress web/a (class contour): a.x.example, b.example, c.example
-  the challenge for `a.x.example` gets a rule for `*.x.example`, because a rule
-    like that serves the host today
-  the challenge for `c.example` gets a rule without a host, because a rule like
-    that serves the host today
+  for `a.x.example` the challenge object has a rule for `*.x.example`, like the
+    rule that serves this host today
+  for `c.example` the challenge object has a rule without a host, like the rule
+    that serves this host today
 ";
         assert!(text.contains(expected), "{text}");
     }

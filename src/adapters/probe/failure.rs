@@ -154,7 +154,7 @@ impl ProbeFailure {
                 "the usual cause: a proxy takes the request by https and passes it on by http, so the server behind it redirects to https each time. That server must not redirect paths under `/.well-known/acme-challenge/`"
             }
             Self::BadRedirect { .. } => {
-                "do not redirect paths under `/.well-known/acme-challenge/`; a redirect to https on port 443 is the only one that CAs follow"
+                "best, do not redirect paths under `/.well-known/acme-challenge/`; CAs follow redirects to http or https only, on port 80 or 443"
             }
             Self::Forbidden { refusal, .. } => return Some(refusal.hint()),
             Self::NoAnswer { .. } | Self::TooSlow { .. } => {

@@ -238,7 +238,7 @@ fn no_http_listener(subject: &Subject<'_>) -> Answer {
             |host: &&DnsName| http_listener(gateway, &subject.observed.gateways, host).is_none() && !by_ingress(host);
         if let Some(host) = contribution.hosts.iter().find(closed) {
             return Answer::Yes(format!(
-                "{} `{}` has no listener where the CA could ask for `{host}` by plain HTTP: add one such as `{{name: http, port: 80, protocol: HTTP}}`; without further settings it accepts HTTPRoutes of its own namespace, and that is enough",
+                "{} `{}` has no listener where the CA could ask for `{host}` by plain HTTP: add one such as `{{name: http, port: 80, protocol: HTTP}}`. It needs no `allowedRoutes`: by default a listener accepts HTTPRoutes of its own namespace, and the run makes its HTTPRoute there",
                 gateway.name.kind.word(),
                 gateway.name
             ));
