@@ -295,7 +295,10 @@ fn the_order_of_a_killed_run_is_taken_up_by_the_next() {
     entry["order"] = "https://127.0.0.1:1/my-order/none".into();
     scene.write_to_the_ledger(&key, &entry.to_string());
     let unanswered = scene.run(&[]).exits(1);
-    for words in ["Connection refused", "the next run asks again"] {
+    for words in [
+        "Connection refused",
+        "the next run asks the CA about this same order again",
+    ] {
         assert!(unanswered.stdout.contains(words), "{unanswered:?}");
     }
     assert_eq!(decoded(&ledger()), entry.to_string());

@@ -374,7 +374,7 @@ fn without_a_cronjob_what_is_missing_is_asked_for_by_name() {
     let denied = ended(command).exits(2).stderr;
     for words in [
         "could not create Pod `denied-by-hand-home/kube-lego-once`",
-        "hint: this account may not `create` `pods`: a run by hand needs more rights than rbac.yaml grants",
+        "hint: the user of this request has no right to `create` `pods`. A run by hand needs more rights than rbac.yaml grants",
     ] {
         assert!(denied.contains(words), "{words}: {denied}");
     }

@@ -113,7 +113,7 @@ fn a_route_of_contour_redirects_in_a_circle_or_lets_few_addresses_in() {
             circle,
             [
                 "the redirects go in a circle",
-                "exempt `/.well-known/acme-challenge/` from the redirects of the server that answers",
+                "must not redirect paths under `/.well-known/acme-challenge/`",
             ],
         ),
         (

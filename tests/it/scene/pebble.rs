@@ -1,5 +1,8 @@
 //! A CA of a test's own.
 
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use super::*;
 
 /// A CA of this test's own.
@@ -105,8 +108,19 @@ impl Drop for Pebble {
     }
 }
 
-/// Two free ports of an address. Both are held until both are known, so that they differ.
+/// The next two ports of an address that are free. A port that the system chose would be one of those that it gives to connections, and so to another
+/// program before Pebble has it, or to another test.
 fn free_addresses(address: &str) -> [String; 2] {
-    let listeners = [0; 2].map(|port| std::net::TcpListener::bind((address, port)).expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").to_string())
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Below the ports of connections (`net.ipv4.ip_local_port_range`). Two processes begin at different ones.
+    let (first, count) = (10_000, 20_000);
+    let begin = u16::try_from(std::process::id() * 101 % u32::from(count)).expect("less than the count");
+    [(); 2].map(|()| {
+        loop {
+            let port = first + (begin + TRIED.fetch_add(1, Ordering::Relaxed)) % count;
+            if TcpListener::bind((address, port)).is_ok() {
+                return format!("{address}:{port}");
+            }
+        }
+    })
 }
