@@ -44,7 +44,7 @@ release: $(CYCLONEDX) ## tags the version of Cargo.toml and makes its files in t
 test: ## formatting, lints, tables, and the end-to-end tests on a real cluster
 	cargo fmt --check
 	$(MAKE) --no-print-directory -j2 cluster-binaries test-binaries
-	$(if $(NODES),$(MAKE) --no-print-directory image,@echo '$(WITHOUT_NODES)' >&2)
+	$(if $(NODES),$(MAKE) --no-print-directory -j2 image,@echo '$(WITHOUT_NODES)' >&2)
 	cargo test --locked
 	$(MAKE) --no-print-directory page-tests deny
 	$(CLUSTER) run $(NODES) -- $(MAKE) --no-print-directory cluster-tests
