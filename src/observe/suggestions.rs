@@ -57,7 +57,7 @@ impl Suggestions {
         }
         if answered < count {
             log::info!(
-                "the CA was asked in {} s when to renew {answered} certificates; there was no time for {} others: they are renewed by what is left of their lifetime",
+                "within {} s the CA could be asked about the renewal of only {answered} certificates; the {} others are renewed according to what is left of their lifetime",
                 MOST_TIME.as_secs(),
                 count - answered
             );
