@@ -195,10 +195,7 @@ fn what_cannot_be_made_for_a_gateway_costs_its_certificate_alone() {
     let quota = r#"{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"none"},"spec":{"hard":{"count/httproutes.gateway.networking.k8s.io":"0"}}}"#;
     let name = "denied-gw";
     let scene = Scene::on(&controller, name);
-    let site = Site {
-        scene: &scene,
-        namespace: scene.namespace("web"),
-    };
+    let site = Site::of(&scene);
     let host = |label: &str| format!("{label}.{name}.example");
     scene.apply(&web(&site.namespace));
     // Nobody serves its class here: what it fails of is its own route, which shows that the run went on.
@@ -252,10 +249,7 @@ fn what_cannot_be_made_for_a_gateway_costs_its_certificate_alone() {
 fn an_installation_sweeps_what_it_left_itself() {
     let controller = gateways();
     let scene = Scene::on(&controller, "gw-sweep");
-    let site = Site {
-        scene: &scene,
-        namespace: scene.namespace("web"),
-    };
+    let site = Site::of(&scene);
     for (name, home) in [("ours", scene.home.as_str()), ("theirs", "another-installation")] {
         let route = site.route(name, "{name: g}", "", WEB).replace(
             &format!("{{name: {name}, "),

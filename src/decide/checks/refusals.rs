@@ -10,7 +10,7 @@ use crate::decide::inspection::Inspection;
 use crate::decide::key_type::KeyType;
 use crate::decide::name::{ClassName, DnsName, DnsNameProblem, IngressRef};
 use crate::decide::observed::{
-    CERT_MANAGER, CHALLENGE_PATH, CHALLENGE_PREFIX, HttpRoute, Ingress, Leftover, Read, covers,
+    CERT_MANAGER, CHALLENGE_PATH, CHALLENGE_PREFIX, HttpRoute, Ingress, Leftover, Observed, Read, covers,
 };
 use crate::decide::policy::TLS_ACME;
 use crate::decide::route::{RuleHost, class_name, controller, http_listener, specificity, ways_in};
@@ -144,10 +144,7 @@ fn unsupported_controller(subject: &Subject<'_>) -> Answer {
 fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
     let classes = classes(subject.observed);
     let may_lose = |class: &ClassName| !controller(class, classes).wins_equal_path;
-    let ours = |ingress: &Ingress| {
-        let here = |left: &Leftover| left.namespace == *ingress.name.namespace && left.name == *ingress.name.name;
-        subject.observed.leftovers.iter().any(here)
-    };
+    let ours = |ingress: &Ingress| is_left(subject.observed, &ingress.name.namespace, &ingress.name.name);
     let with_path = subject
         .observed
         .ingresses
@@ -186,13 +183,16 @@ fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
     )
 }
 
+/// Whether it is an object of a dead run, which this one sweeps before it makes its own.
+fn is_left(observed: &Observed, namespace: &str, name: &str) -> bool {
+    let here = |left: &Leftover| left.namespace == namespace && left.name == name;
+    observed.leftovers.iter().any(here)
+}
+
 /// Of two HTTPRoutes with equal paths the older one gets the request (`HTTPRouteRule` of the Gateway API), and ours is new.
 fn path_taken_at_a_gateway(subject: &Subject<'_>) -> Option<String> {
     let observed = subject.observed;
-    let ours = |route: &HttpRoute| {
-        let here = |left: &Leftover| left.namespace == *route.namespace && left.name == *route.name;
-        observed.leftovers.iter().any(here)
-    };
+    let ours = |route: &HttpRoute| is_left(observed, &route.namespace, &route.name);
     let routes = observed.http_routes.iter();
     let with_path: Vec<&HttpRoute> = routes
         .filter(|route| route.has_challenge_path && !ours(route))

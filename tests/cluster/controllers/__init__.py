@@ -1,6 +1,8 @@
 """Ingress controllers that run beside Contour where a test asks for them: one file each, and one entry here."""
 
 import importlib
+import os
+import shlex
 from dataclasses import dataclass
 from typing import Callable
 
@@ -24,6 +26,13 @@ class Controller:
     components: tuple  # functions from a Cluster to a Component, in the order of starting
     describe: Callable  # from a Cluster to what tests get to know (`controllers` of `cluster.json`)
     packages: tuple = ()  # of Debian: unpacked beside the programs, never installed
+
+
+def in_own_namespaces(mounts, command):
+    """A controller's command where its mounts are seen by nobody else, and what it starts ends with it."""
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    unshare = ["unshare", *as_root, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*unshare, "sh", "-ec", "\n".join([*mounts, f"exec {shlex.join(command)}"])]
 
 
 def chosen(names):

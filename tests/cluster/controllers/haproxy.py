@@ -1,7 +1,6 @@
 """haproxy-ingress (jcmoraisjr's), on Debian's HAProxy."""
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 from string import Template
@@ -9,7 +8,7 @@ from string import Template
 import network
 from components import FILES, LOOPBACK, Component, kubectl, ok
 
-from . import Controller
+from . import Controller, in_own_namespaces
 
 PACKAGES = ("haproxy", "lua-json", "lua-lpeg", "liblua5.3-0", "libopentracing1", "libopentracing-c-wrapper0")
 PORTS = tuple(f"haproxy_{name}" for name in ("http", "https", "stats", "health", "auth", "controller"))
@@ -39,16 +38,10 @@ def haproxy(cluster):
     }
     controller = [cluster.binary("haproxy-ingress-controller"), *(f"--{name}={value}" for name, value in options.items())]
     # HAProxy is a daemon, and has to end with its controller: hence a PID namespace.
-    inside = [
-        f"mount --bind {here} {PLACE}",
-        f"cd {PLACE}",
-        f"exec {shlex.join(controller)}",
-    ]
-    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    unshare = ["unshare", *as_root, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    mounts = [f"mount --bind {here} {PLACE}", f"cd {PLACE}"]
     return Component(
         name="haproxy",
-        command=[*unshare, "sh", "-ec", "\n".join(inside)],
+        command=in_own_namespaces(mounts, controller),
         environment=_environment(root),
         needs=("kube-apiserver",),
         prepare=prepare,

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 from pathlib import Path
 from string import Template
@@ -11,7 +10,7 @@ import components
 import network
 from components import FILES, LOOPBACK, Component, kubectl, ok
 
-from . import Controller
+from . import Controller, in_own_namespaces
 
 FOLDER = FILES / "nginx"
 PACKAGES = (
@@ -69,13 +68,10 @@ def nginx(cluster):
         f"mount --bind {here}/etc-nginx /etc/nginx",
         f"mount --bind {here}/etc-controller /etc/ingress-controller",
         f"mkdir -p /tmp/nginx && mount --bind {here}/tmp /tmp/nginx",
-        f"exec {shlex.join(controller)}",
     ]
-    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    unshare = ["unshare", *as_root, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     return Component(
         name="nginx",
-        command=[*unshare, "sh", "-ec", "\n".join(mounts)],
+        command=in_own_namespaces(mounts, controller),
         environment=_environment(root),
         needs=("kube-apiserver",),
         prepare=prepare,

@@ -93,10 +93,7 @@ fn what_a_gateway_cannot_get_is_said_and_not_ordered() {
     for (row, manifests, then, arguments, status, words) in ROWS {
         let name: &'static str = Box::leak(format!("bad-gw-{row}").into_boxed_str());
         let scene = Scene::on(&controller, name);
-        let site = Site {
-            scene: &scene,
-            namespace: scene.namespace("web"),
-        };
+        let site = Site::of(&scene);
         scene.apply(&manifests(&site, &format!("a.{name}.example")));
         then(&site);
         let ran = scene.run(arguments);
@@ -124,10 +121,7 @@ fn what_a_gateway_cannot_get_is_said_and_not_ordered() {
 #[ignore = "needs the test cluster with Gateways"]
 fn two_listeners_for_the_same_host_do_not_exist() {
     let scene = Scene::on(&gateways(), "gw-twice");
-    let site = Site {
-        scene: &scene,
-        namespace: scene.namespace("web"),
-    };
+    let site = Site::of(&scene);
     let https = |name: &str| site.https(name, "a.gw-twice.example", "a-tls");
     let file = scene.kubeconfig().with_file_name("twice.yaml");
     std::fs::write(&file, site.gateway("g", &[https("a"), https("b")])).expect("a file");

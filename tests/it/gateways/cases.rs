@@ -7,7 +7,15 @@ pub struct Site<'a> {
     pub namespace: String,
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    /// In a namespace of its own.
+    pub fn of(scene: &'a Scene) -> Self {
+        Self {
+            scene,
+            namespace: scene.namespace("web"),
+        }
+    }
+
     /// An annotated object with these listeners. `spec` is what stands before them.
     pub fn object(&self, kind: &str, name: &str, spec: &str, listeners: &[String]) -> String {
         let (annotation, namespace) = (&self.scene.annotation, &self.namespace);

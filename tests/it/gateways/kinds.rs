@@ -36,10 +36,7 @@ fn without(plural: &str, then: impl FnOnce()) {
 fn what_is_missing_of_the_gateway_api_is_said() {
     let controller = gateways();
     let scene = Scene::on(&controller, "kinds-gw");
-    let site = Site {
-        scene: &scene,
-        namespace: scene.namespace("web"),
-    };
+    let site = Site::of(&scene);
     let host = "a.kinds-gw.example";
     let gateway = site.gateway("g", &[site.http(), site.https("a", host, "a-tls")]);
     scene.apply(&gateway);

@@ -11,12 +11,12 @@ use crate::decide::name::{HOME_LABEL, RUN_LABEL, SourceKind};
 use crate::decide::observed::{Leftover, LeftoverKind};
 use crate::decide::route::CHALLENGE_NAME;
 
-/// Where objects of a kind are looked for, and by which of their labels beside that of the run: HTTPRoutes stand beside their
+/// Where objects of a kind are looked for, and by which labels, beside those of `selector`: HTTPRoutes stand beside their
 /// Gateways, so those of other home namespaces are among them; all others stand in the home namespace.
-pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str) -> (Target, Option<String>) {
+pub(super) fn everywhere(kind: LeftoverKind, home_namespace: &str, selector: &str) -> (Target, String) {
     match kind {
-        LeftoverKind::HttpRoute => (http_routes(None), Some(format!("{HOME_LABEL}={home_namespace}"))),
-        kind => (target(kind, home_namespace), None),
+        LeftoverKind::HttpRoute => (http_routes(None), format!("{selector},{HOME_LABEL}={home_namespace}")),
+        kind => (target(kind, home_namespace), selector.to_owned()),
     }
 }
 

@@ -32,9 +32,7 @@ impl Cluster {
         let mut found = Vec::new();
         for kind in LeftoverKind::ALL {
             let keep = |object: PartialObjectMeta| leftover(kind, namespace, object.metadata);
-            let (target, home) = everywhere(kind, namespace);
-            let selector = [Some(selector), home.as_deref()].into_iter().flatten();
-            let selector = selector.collect::<Vec<_>>().join(",");
+            let (target, selector) = everywhere(kind, namespace, selector);
             match self.list(&target, Some(&selector), true, keep).await {
                 // A cluster without Gateways has none of them, and a run without the right has made none.
                 Err(error) if is_of_gateways(kind) && is_not_served(&error) => {}
