@@ -98,9 +98,9 @@ test-controllers: ## each ingress controller with each way to use it; the table 
 	TABLES=$(TABLES) CONTROLLER=traefik-nginx $(CLUSTER) run --controllers traefik-nginx -- cargo test --locked --test it controllers:: -- --ignored --nocapture
 
 # A cluster of its own: it has the kinds of the Gateway API, which the others show that a run does without.
-test-gateways: ## the annotation on Gateways, with those of Traefik and Contour; the table in docs/reference.md
-	$(CLUSTER) build --controllers traefik-gateway,contour-gateway
-	$(CLUSTER) run --controllers traefik-gateway,contour-gateway -- $(MAKE) --no-print-directory TABLES=$(TABLES) gateway-tests
+test-gateways: ## the annotation on Gateways, with those of Traefik, Contour and Istio; the table in docs/reference.md
+	$(CLUSTER) build --controllers traefik-gateway,contour-gateway,istio-gateway
+	$(CLUSTER) run --controllers traefik-gateway,contour-gateway,istio-gateway -- $(MAKE) --no-print-directory TABLES=$(TABLES) gateway-tests
 
 # The last one changes the kinds for the whole cluster, and reads what the others did.
 gateway-tests:

@@ -116,6 +116,12 @@ PRODUCTS = (
         {"haproxy-ingress-rootfs": "rootfs"},
         for_controllers=True,
     ),
+    Product(
+        "istio",
+        "istio.io/istio",
+        {"pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery"},
+        for_controllers=True,
+    ),
     Product("pause", "", {"pause": "."}, for_nodes=True),
     Product(
         "containerd",
@@ -153,7 +159,7 @@ def binaries(with_node=False, controllers=()):
             found[name] = product.directory / name
     for controller in chosen(controllers):
         if controller.packages:
-            found[f"packages-of-{controller.product}"] = _packages_directory(controller)
+            found[f"packages-of-{controller.products[0]}"] = _packages_directory(controller)
     found["envoy"] = _envoy_directory() / "envoy"
     found.update(_assets())
     return found
@@ -185,7 +191,7 @@ def build(with_node=False, controllers=()):
 
 
 def _products(with_node, controllers):
-    asked = {controller.product for controller in chosen(controllers)}
+    asked = {product for controller in chosen(controllers) for product in controller.products}
     wanted = lambda product: (with_node or not product.for_nodes) and (product.name in asked or not product.for_controllers)
     return [product for product in PRODUCTS if wanted(product)]
 
@@ -308,21 +314,21 @@ def _copy_from_module(product, name, source):
 
 def _packages_directory(controller):
     names = hashlib.sha256(" ".join(controller.packages).encode()).hexdigest()[:12]
-    return state.cache() / "bin" / f"{controller.product}-packages-{names}"
+    return state.cache() / "bin" / f"{controller.products[0]}-packages-{names}"
 
 
 def _unpack_packages(controller):
     """Debian's packages beside the programs; nothing is installed on the machine."""
     if missing := [tool for tool in ("apt-get", "dpkg") if not shutil.which(tool)]:
-        raise BuildFailed(f"{controller.product} needs packages of Debian, and there is no {' and no '.join(missing)}")
+        raise BuildFailed(f"{controller.products[0]} needs packages of Debian, and there is no {' and no '.join(missing)}")
     with _replacing(_packages_directory(controller)) as unfinished, tempfile.TemporaryDirectory() as scratch:
         environment = dict(os.environ)
         command = ["apt-get", "download", *controller.packages]
         try:
-            _run(f"packages of {controller.product}", command, Path(scratch), environment)
+            _run(f"packages of {controller.products[0]}", command, Path(scratch), environment)
         except BuildFailed:  # its lists may be older than what there is
             _run("package lists", ["apt-get", "update"], Path(scratch), environment)
-            _run(f"packages of {controller.product}", command, Path(scratch), environment)
+            _run(f"packages of {controller.products[0]}", command, Path(scratch), environment)
         unfinished.mkdir(exist_ok=True)
         for package in Path(scratch).glob("*.deb"):
             subprocess.run(["dpkg", "-x", str(package), str(unfinished)], check=True)

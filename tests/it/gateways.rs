@@ -20,14 +20,14 @@ fn implementations() -> Vec<Controller> {
     all.retain(|it| it.name.ends_with("-gateway"));
     assert!(
         !all.is_empty(),
-        "run this under `tests/cluster/cluster run --controllers traefik-gateway,contour-gateway -- ...`"
+        "run this under `tests/cluster/cluster run --controllers traefik-gateway,contour-gateway,istio-gateway -- ...`"
     );
     all
 }
 
 /// One that serves Gateways of any name.
 fn gateways() -> Controller {
-    let found = implementations().into_iter().find(|it| it.gateway.is_none());
+    let found = implementations().into_iter().find(|it| it.gateways_in.is_none());
     found.expect("run this under `tests/cluster/cluster run --controllers traefik-gateway -- ...`")
 }
 
@@ -73,9 +73,9 @@ const HEAD: &str = "| Gateway |";
 fn run(controller: &Controller, case: &Case) -> Result<String, String> {
     let name: &'static str = Box::leak(format!("{}-{}", controller.name, case.name).into_boxed_str());
     let scene = Scene::on(controller, name);
-    let namespace = match &controller.gateway {
+    let namespace = match &controller.gateways_in {
         None => scene.namespace("web"),
-        Some((namespace, _)) => {
+        Some(namespace) => {
             scene.apply(&format!(
                 "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"
             ));

@@ -13,6 +13,7 @@ CONTROLLERS = {
     "traefik-nginx": "traefik",
     "traefik-gateway": "traefik",
     "contour-gateway": "contour",
+    "istio-gateway": "istio",
     "haproxy": "haproxy",
 }
 
@@ -21,7 +22,7 @@ CONTROLLERS = {
 class Controller:
     """An ingress controller as a part of the test cluster."""
 
-    product: str  # the folder of tools/ that gives its program
+    products: tuple  # the folders of tools/ that give its programs and files; what is its own comes first
     ports: tuple  # names of free ports that it needs, its own in the whole cluster
     components: tuple  # functions from a Cluster to a Component, in the order of starting
     describe: Callable  # from a Cluster to what tests get to know (`controllers` of `cluster.json`)

@@ -40,11 +40,12 @@ def _describe(cluster):
         "https_port": ports["https"],
         "listener_http_port": ports["http"] - OFFSET,
         "listener_https_port": ports["https"] - OFFSET,
-        "gateway": {"namespace": NAME, "name": "g"},
+        # The one Gateway of contour-gateway.yaml.
+        "gateways": {"namespace": NAME, "most": 1},
     }
 
 
 CONTROLLERS = {
     # Traefik's product brings the kinds of the Gateway API.
-    NAME: Controller("traefik", tuple(f"{NAME}_{port}" for port in PORTS), (_contour, _envoy), _describe),
+    NAME: Controller(("traefik",), tuple(f"{NAME}_{port}" for port in PORTS), (_contour, _envoy), _describe),
 }

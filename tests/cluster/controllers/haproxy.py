@@ -79,4 +79,4 @@ def _describe(cluster):
     }
 
 
-CONTROLLERS = {"haproxy": Controller("haproxy-ingress", PORTS, (haproxy,), _describe, PACKAGES)}
+CONTROLLERS = {"haproxy": Controller(("haproxy-ingress",), PORTS, (haproxy,), _describe, PACKAGES)}

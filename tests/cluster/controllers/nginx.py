@@ -116,4 +116,4 @@ def _describe(cluster):
     }
 
 
-CONTROLLERS = {"nginx": Controller("ingress-nginx", PORTS, (nginx,), _describe, PACKAGES)}
+CONTROLLERS = {"nginx": Controller(("ingress-nginx",), PORTS, (nginx,), _describe, PACKAGES)}

@@ -52,7 +52,7 @@ def _controller(name, ingress_class, controller, provider, manifest="traefik.yam
         }
 
     ports = tuple(f"{name}_{which}" for which in PORTS)
-    return Controller("traefik", ports, (traefik,), describe)
+    return Controller(("traefik",), ports, (traefik,), describe)
 
 
 def _own(cluster):

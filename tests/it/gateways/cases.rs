@@ -33,8 +33,9 @@ spec:
     }
 
     pub fn gateway(&self, name: &str, listeners: &[String]) -> String {
-        let class = format!("gatewayClassName: {}", self.scene.controller.class);
-        self.object("Gateway", name, &class, listeners)
+        let controller = &self.scene.controller;
+        let spec = format!("gatewayClassName: {}\n  {}", controller.class, controller.gateway_spec);
+        self.object("Gateway", name, &spec, listeners)
     }
 
     pub fn http(&self) -> String {
@@ -201,9 +202,9 @@ pub const CASES: &[Case] = &[
                 + &site.served("r2", "g2", &host("b"))
         },
         secrets: &[("both-tls", "a"), ("both-tls", "b")],
-        ends: |controller| match &controller.gateway {
-            None => Ends::Served,
-            Some(_) => Ends::Untried,
+        ends: |controller| match controller.one_gateway {
+            false => Ends::Served,
+            true => Ends::Untried,
         },
     },
     Case {
@@ -228,7 +229,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "set",
-        what: "a ListenerSet, which nothing here serves; its Gateway brings the CA's request in",
+        what: "a ListenerSet; the HTTP listener of its Gateway brings the CA's request in",
         manifests: |site, host| {
             let open = site.gateway("g", &[site.http()]).replace(
                 "  listeners:",
@@ -242,7 +243,10 @@ pub const CASES: &[Case] = &[
                 + &site.route("r", attached, &host("a"), WEB)
         },
         secrets: &[("a-tls", "a")],
-        ends: |_| Ends::Stored,
+        ends: |controller| match controller.listener_sets {
+            true => Ends::Served,
+            false => Ends::Stored,
+        },
     },
     Case {
         name: "twenty",

@@ -16,8 +16,14 @@ pub struct Controller {
     pub redirecting_port: Option<u16>,
     /// The ports that a Gateway's listeners have, to be asked at those.
     pub listener_ports: (u16, u16),
-    /// The namespace and name of the one Gateway that it serves, where it is one.
-    pub gateway: Option<(String, String)>,
+    /// The namespace that its Gateways have to be in, where it is one.
+    pub gateways_in: Option<String>,
+    /// It serves one Gateway.
+    pub one_gateway: bool,
+    /// What its Gateways have in their `spec` besides class and listeners, as a line of YAML.
+    pub gateway_spec: String,
+    /// It reads ListenerSets.
+    pub listener_sets: bool,
 }
 
 impl Controller {
@@ -49,10 +55,10 @@ impl Controller {
                 true => (port("http_port"), port("https_port")),
                 false => (port("listener_http_port"), port("listener_https_port")),
             },
-            gateway: about["gateway"]["name"].as_str().map(|name| {
-                let namespace = about["gateway"]["namespace"].as_str().expect("a namespace");
-                (namespace.to_owned(), name.to_owned())
-            }),
+            gateways_in: about["gateways"]["namespace"].as_str().map(str::to_owned),
+            one_gateway: about["gateways"]["most"] == 1,
+            gateway_spec: about["gateways"]["spec"].as_str().unwrap_or_default().to_owned(),
+            listener_sets: about["listener_sets"] == true,
         }
     }
 }

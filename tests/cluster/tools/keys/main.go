@@ -3,7 +3,7 @@
 //
 //	keys service-account FILE      a key that signs the tokens of service accounts
 //	keys server STEM HOST...       STEM-ca.pem, STEM.pem and STEM-key.pem: an authority and a server's certificate
-//	keys client STEM USER          the same with the certificate of a user
+//	keys client STEM USER          the same with the certificate of a user, who may be a URI (`spiffe://...`)
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -47,6 +48,11 @@ func run(args []string) error {
 	case len(args) == 3 && args[0] == "client":
 		leaf := template(args[2])
 		leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		if identity, err := url.Parse(args[2]); err == nil && identity.Scheme != "" {
+			leaf.URIs = []*url.URL{identity}
+			// A workload is a server and a client by one certificate.
+			leaf.ExtKeyUsage = append(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+		}
 		return pair(args[1], leaf)
 	}
 	return fmt.Errorf("usage: keys service-account FILE | keys server STEM HOST... | keys client STEM USER")
