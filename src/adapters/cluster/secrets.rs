@@ -14,6 +14,7 @@ use crate::decide::inspection::{MARKER, Marker};
 use crate::decide::ledger::PrivateKeyPem;
 use crate::decide::name::{MANAGED_BY, SecretRef};
 use crate::decide::observed::{Read, Secret, SecretVersion, Texts};
+use crate::decide::orders::{Counted, ORDERS};
 
 use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER};
@@ -32,6 +33,8 @@ pub struct TlsContent {
     pub key: PrivateKeyPem,
     /// Who issued it: becomes our annotation.
     pub marker: Marker,
+    /// The orders for its names that count: becomes another one.
+    pub orders: Option<Vec<Counted>>,
     /// Annotations to remove: another program's claim, when that is taken over.
     pub remove_annotations: Vec<String>,
 }
@@ -44,13 +47,15 @@ impl TlsContent {
             certificate: pair.cert.pem(),
             key: PrivateKeyPem(pair.signing_key.serialize_pem()),
             marker,
+            orders: None,
             remove_annotations,
         })
     }
 
-    fn marker(&self) -> String {
-        // As a value, since two strings cannot fail to be one.
-        json!(self.marker).to_string()
+    /// Our annotations, as values, since none of these can fail to be one.
+    fn annotations(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let orders = self.orders.as_ref().map(|orders| (ORDERS, json!(orders).to_string()));
+        [(MARKER, json!(self.marker).to_string())].into_iter().chain(orders)
     }
 
     /// The Secret, where there is none yet.
@@ -60,7 +65,7 @@ impl TlsContent {
                 name: Some(secret.name.to_string()),
                 namespace: Some(secret.namespace.to_string()),
                 labels: Some([MANAGED_BY].map(|(key, value)| (key.into(), value.into())).into()),
-                annotations: Some(BTreeMap::from([(MARKER.to_owned(), self.marker())])),
+                annotations: Some(self.annotations().map(|(key, value)| (key.to_owned(), value)).collect()),
                 ..ObjectMeta::default()
             },
             type_: Some("kubernetes.io/tls".into()),
@@ -77,9 +82,12 @@ impl TlsContent {
         let mut annotations: Map<String, Value> = self
             .remove_annotations
             .iter()
-            .map(|key| (key.clone(), Value::Null))
+            .map(String::as_str)
+            // What it says is of the certificate before.
+            .chain([ORDERS])
+            .map(|key| (key.to_owned(), Value::Null))
             .collect();
-        annotations.insert(MARKER.into(), self.marker().into());
+        annotations.extend(self.annotations().map(|(key, value)| (key.to_owned(), value.into())));
         json!({
             "metadata": {
                 "uid": version.uid.to_string(),
@@ -310,6 +318,10 @@ mod tests {
             certificate: "CERT".into(),
             key: PrivateKeyPem("KEY".into()),
             marker,
+            orders: Some(vec![Counted {
+                at: jiff::Timestamp::UNIX_EPOCH,
+                first: true,
+            }]),
             remove_annotations: vec!["cert-manager.io/certificate-name".into()],
         }
     }
@@ -400,7 +412,11 @@ mod tests {
             .await
             .expect("stored");
         let seen = server.finish().await;
-        let annotations = json!({"cert-manager.io/certificate-name": null, MARKER: content().marker()});
+        let annotations = json!({
+            "cert-manager.io/certificate-name": null,
+            MARKER: json!(content().marker).to_string(),
+            ORDERS: r#"[{"at":"1970-01-01T00:00:00Z","first":true}]"#,
+        });
         let metadata = json!({"uid": "u", "resourceVersion": "2", "annotations": annotations});
         let data = json!({"tls.crt": "Q0VSVA==", "tls.key": "S0VZ"});
         assert_eq!(seen[2].body, json!({"metadata": metadata, "data": data}));
