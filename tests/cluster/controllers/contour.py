@@ -41,7 +41,7 @@ def _describe(cluster):
         "listener_http_port": ports["http"] - OFFSET,
         "listener_https_port": ports["https"] - OFFSET,
         # The one Gateway of contour-gateway.yaml.
-        "gateways": {"namespace": NAME, "most": 1},
+        "gateways": {"namespace": NAME, "only": "only"},
     }
 
 

@@ -83,8 +83,8 @@ pub enum Ends {
     Served,
     /// Issued; nobody serves it.
     Stored,
-    /// It needs a second Gateway, and the controller serves one.
-    Untried,
+    /// The controller has not what it takes: the words say what.
+    Untried(&'static str),
 }
 
 /// Of a site, from a function that makes a host of its first label.
@@ -202,9 +202,9 @@ pub const CASES: &[Case] = &[
                 + &site.served("r2", "g2", &host("b"))
         },
         secrets: &[("both-tls", "a"), ("both-tls", "b")],
-        ends: |controller| match controller.one_gateway {
-            false => Ends::Served,
-            true => Ends::Untried,
+        ends: |controller| match controller.only_gateway {
+            None => Ends::Served,
+            Some(_) => Ends::Untried("it serves one Gateway"),
         },
     },
     Case {
@@ -229,7 +229,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "set",
-        what: "a ListenerSet; the HTTP listener of its Gateway brings the CA's request in",
+        what: "a ListenerSet",
         manifests: |site, host| {
             let open = site.gateway("g", &[site.http()]).replace(
                 "  listeners:",
@@ -246,6 +246,61 @@ pub const CASES: &[Case] = &[
         ends: |controller| match controller.listener_sets {
             true => Ends::Served,
             false => Ends::Stored,
+        },
+    },
+    Case {
+        name: "set-elsewhere",
+        what: "a ListenerSet in another namespace, with its Secret",
+        manifests: |site, host| {
+            let open = site.gateway("g", &[site.http()]).replace(
+                "  listeners:",
+                "  allowedListeners: {namespaces: {from: All}}\n  listeners:",
+            );
+            let elsewhere = Site {
+                scene: site.scene,
+                namespace: site.scene.namespace("app"),
+            };
+            let parent = format!(
+                "parentRef: {{group: gateway.networking.k8s.io, kind: Gateway, name: g, namespace: {}}}",
+                site.namespace
+            );
+            let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
+            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
+                + &elsewhere.object("ListenerSet", "s", &parent, &[site.https("a", &host("a"), "a-tls")])
+                + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
+                + &elsewhere.route("r", attached, &host("a"), WEB)
+        },
+        secrets: &[("a-tls", "a")],
+        ends: |controller| match controller.listener_sets {
+            true => Ends::Served,
+            false => Ends::Stored,
+        },
+    },
+    Case {
+        name: "set-http",
+        what: "a ListenerSet that has the listener for HTTP too",
+        manifests: |site, host| {
+            let other = site.http_for("http", &format!(", hostname: {}", host("other")));
+            let open = site.gateway("g", &[other]).replace(
+                "  listeners:",
+                "  allowedListeners: {namespaces: {from: Same}}\n  listeners:",
+            );
+            let parent = "parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}";
+            let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
+            let http = site.http_for("http", &format!(", hostname: {}", host("a")));
+            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
+                + &site.object(
+                    "ListenerSet",
+                    "s",
+                    parent,
+                    &[http, site.https("a", &host("a"), "a-tls")],
+                )
+                + &site.route("r", attached, &host("a"), WEB)
+        },
+        secrets: &[("a-tls", "a")],
+        ends: |controller| match controller.listener_sets {
+            true => Ends::Served,
+            false => Ends::Untried("it reads no ListenerSets"),
         },
     },
     Case {

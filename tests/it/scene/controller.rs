@@ -18,8 +18,8 @@ pub struct Controller {
     pub listener_ports: (u16, u16),
     /// The namespace that its Gateways have to be in, where it is one.
     pub gateways_in: Option<String>,
-    /// It serves one Gateway.
-    pub one_gateway: bool,
+    /// The name of the one Gateway that it serves, where it is one.
+    pub only_gateway: Option<String>,
     /// What its Gateways have in their `spec` besides class and listeners, as a line of YAML.
     pub gateway_spec: String,
     /// It reads ListenerSets.
@@ -56,7 +56,7 @@ impl Controller {
                 false => (port("listener_http_port"), port("listener_https_port")),
             },
             gateways_in: about["gateways"]["namespace"].as_str().map(str::to_owned),
-            one_gateway: about["gateways"]["most"] == 1,
+            only_gateway: about["gateways"]["only"].as_str().map(str::to_owned),
             gateway_spec: about["gateways"]["spec"].as_str().unwrap_or_default().to_owned(),
             listener_sets: about["listener_sets"] == true,
         }
