@@ -16,7 +16,6 @@ use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, CertificateId, verify_issued};
 use crate::decide::key_type::KeyType;
 use crate::decide::ledger::{Entry, EntryKey, EntryKind, Pending, PrivateKeyPem};
-use crate::decide::orders::{self, Counted};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::Decision;
 
@@ -78,7 +77,6 @@ async fn try_obtain(
         certificate: chain,
         key: pending.key.clone(),
         marker: context.marker(account),
-        orders: pending.orders.clone(),
         remove_annotations: claims_to_remove(),
     };
     let inspected = decision.secret.as_ref().map(|secret| &secret.version);
@@ -224,16 +222,8 @@ async fn order_anew(
     // At the same time, since an RSA key may take as long as the CA's questions. Each to its end, since a write to the ledger is
     // others' too.
     let url = order.url().to_owned();
-    let replaced = replaces.filter(|_| order.replaces_refused().is_none());
-    let orders = orders::after(
-        decision.secret.as_deref(),
-        &hosts,
-        &context.marker(account).directory,
-        replaced,
-        Timestamp::now(),
-    );
     let (recorded, validated) = futures::join!(
-        record(url, orders, decision, account, held, context),
+        record(url, decision, account, held, context),
         order.validate(Instant::now() + VALIDATION_DEADLINE),
     );
     if let Err(error) = &validated
@@ -256,7 +246,6 @@ async fn order_anew(
 /// Makes the key of a new order and keeps both in the ledger. Returns the certificate request too.
 async fn record(
     order: String,
-    orders: Vec<Counted>,
     decision: &Decision,
     account: &Account,
     held: &Held,
@@ -277,7 +266,6 @@ async fn record(
         profile: Some(context.profile.clone().unwrap_or_default()),
         key: PrivateKeyPem(key.serialize_pem()),
         certificate: None,
-        orders: Some(orders),
         at: Timestamp::now(),
     };
     // Whoever has the Lease now may have an entry of its own there.

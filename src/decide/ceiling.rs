@@ -1,6 +1,6 @@
 //! How many orders a run may make: what the operator says, and what the CA's published limits leave.
 //!
-//! What was ordered lately is seen in the Secrets that carry our marker, and in the ledger.
+//! Nothing is stored for it: what was ordered lately is seen in the Secrets that carry our marker, and in the ledger.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use thin_vec::ThinVec;
 
 use super::checks::Reason;
-use super::desired::Certificate;
-use super::directory::{Directory, Limit, Limits};
-use super::name::{DnsName, SecretRef};
-use super::observed::{Observed, Read, Secret};
-use super::orders::is_for;
+use super::directory::{Directory, OrderLimit};
+use super::name::SecretRef;
+use super::observed::{Observed, Read};
 use super::plan::{Decision, though_due};
 use super::policy::Policy;
 use super::turns::Turns;
@@ -20,140 +18,56 @@ use super::turns::Turns;
 /// Let's Encrypt dates certificates back by an hour.
 const DATED_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// What there is a limit for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Limited {
-    /// Orders of the account.
-    Account,
-    /// Certificates for new sets of names under a registered domain.
-    Domain(String),
-    /// Certificates for exactly these names, sorted.
-    Names(Vec<String>),
+/// How many orders of this directory were made since then, as far as this run can see.
+fn used(directory: &Directory, since: Timestamp, observed: &Observed) -> usize {
+    let stored = observed.secrets.values().filter_map(Read::found).filter(|secret| {
+        let lately = secret
+            .facts()
+            .is_some_and(|facts| facts.not_before + DATED_BACK >= since);
+        lately
+            && secret
+                .marker()
+                .is_some_and(|marker| marker.directory == directory.url())
+    });
+    let ledger = observed.ledger.found();
+    let failed = ledger.into_iter().flat_map(|ledger| &ledger.attempts);
+    let failed = failed.filter(|attempts| attempts.at >= since && attempts.directory == directory.url());
+    stored.count() + failed.count()
 }
 
-/// The domain that a registrar sells, by the public suffix list (<https://publicsuffix.org>).
-fn registered_domains<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut domains: Vec<String> = names
-        .into_iter()
-        .filter_map(|name| Some(psl::domain_str(name)?.to_owned()))
-        .collect();
-    domains.sort();
-    domains.dedup();
-    domains
+/// How many orders there is room for, and why for no more.
+struct Ceiling {
+    orders: usize,
+    why: String,
 }
 
-/// Where the CA's limits stand: what was ordered lately, as far as this run can see, and what this run orders.
-struct Room<'a> {
-    limits: &'a Limits,
-    now: Timestamp,
-    /// When each was made.
-    made: HashMap<Limited, Vec<Timestamp>>,
-}
+impl Ceiling {
+    fn of_the_run(policy: &Policy) -> Option<Self> {
+        let orders = policy.max_orders?;
+        let why = format!("a run makes at most {orders} orders (`--max-orders`)");
+        Some(Self { orders, why })
+    }
 
-impl<'a> Room<'a> {
-    fn of(observed: &Observed, policy: &'a Policy) -> Option<Self> {
+    fn of_the_ca(observed: &Observed, policy: &Policy) -> Option<Self> {
         let directory = policy.directory.as_ref()?;
-        let mut room = Self {
-            limits: directory.limits()?,
-            now: observed.now,
-            made: HashMap::new(),
-        };
-        for secret in observed.secrets.values().filter_map(Read::found) {
-            room.count(secret, directory);
-        }
-        let failed = observed.ledger.found().into_iter().flat_map(|ledger| &ledger.attempts);
-        for attempts in failed.filter(|attempts| attempts.directory == directory.url()) {
-            room.add(Limited::Account, attempts.at);
-        }
-        Some(room)
+        let OrderLimit { whose, orders, within } = *directory.order_limit()?;
+        let since = observed.now - within;
+        let used = used(directory, since, observed);
+        Some(Self {
+            orders: orders.saturating_sub(used),
+            why: format!(
+                "{whose} accepts {orders} orders of an account in {} h, and {used} were made since {since:.0}",
+                within.as_hours()
+            ),
+        })
     }
 
-    fn count(&mut self, secret: &Secret, directory: &Directory) {
-        let Some(facts) = secret.facts() else { return };
-        let issued = facts.not_before + DATED_BACK;
-        if self.now.duration_since(issued) > self.limits.names.within.max(self.limits.domain.within)
-            || secret.marker().is_none_or(|marker| marker.directory != directory.url())
-        {
-            return;
-        }
-        let Some(orders) = &secret.orders else {
-            // An older version stored it: whether it was a renewal, or exempt, is not known.
-            self.add(Limited::Account, issued);
-            return;
-        };
-        let mut names: Vec<String> = facts.names.iter().map(ToString::to_string).collect();
-        names.sort();
-        for order in orders {
-            self.add(Limited::Account, order.at);
-            self.add(Limited::Names(names.clone()), order.at);
-            if order.first {
-                for domain in registered_domains(names.iter().map(String::as_str)) {
-                    self.add(Limited::Domain(domain), order.at);
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, limited: Limited, at: Timestamp) {
-        if self.now.duration_since(at) < self.limit(&limited).within {
-            self.made.entry(limited).or_default().push(at);
-        }
-    }
-
-    fn limit(&self, limited: &Limited) -> Limit {
-        match limited {
-            Limited::Account => self.limits.account,
-            Limited::Domain(_) => self.limits.domain,
-            Limited::Names(_) => self.limits.names,
-        }
-    }
-
-    /// Takes the place of an order, of each limit that holds for it, or of none.
-    fn take(&mut self, certificate: &Certificate, stored: Option<&Secret>, directory: &Directory) -> Result<(), Wait> {
-        let names = || certificate.hosts.iter().map(DnsName::as_str);
-        let mut limits = vec![Limited::Account, Limited::Names(names().map(str::to_owned).collect())];
-        if stored.is_none_or(|secret| !is_for(secret, &certificate.hosts, directory.url())) {
-            limits.extend(registered_domains(names()).into_iter().map(Limited::Domain));
-        }
-        if let Some(wait) = limits.iter().find_map(|limited| self.full(limited)) {
-            return Err(wait);
-        }
-        for limited in limits {
-            self.add(limited, self.now);
-        }
+    /// Takes the place of one order, or says why there is none.
+    fn take(ceiling: &mut Option<Self>) -> Result<(), String> {
+        let Some(ceiling) = ceiling else { return Ok(()) };
+        ceiling.orders = ceiling.orders.checked_sub(1).ok_or_else(|| ceiling.why.clone())?;
         Ok(())
     }
-
-    /// Why there is no room, and when there is some again.
-    fn full(&self, limited: &Limited) -> Option<Wait> {
-        let Limit { count, within } = self.limit(limited);
-        let made = self.made.get(limited)?;
-        if made.len() < count {
-            return None;
-        }
-        let (whose, made_so_far) = (self.limits.whose, made.len());
-        let until = made.iter().min().copied().unwrap_or(self.now) + within;
-        let what = match limited {
-            Limited::Account => "of an account".to_owned(),
-            Limited::Domain(domain) => format!("for new names under `{domain}`"),
-            Limited::Names(_) => "for exactly these names".to_owned(),
-        };
-        let time = match within.as_hours() {
-            hours if hours % 24 == 0 => format!("{} days", hours / 24),
-            hours => format!("{hours} h"),
-        };
-        let why = format!(
-            "{whose} accepts {count} orders {what} in {time}, and this one would be number {}; there is room again at {until:.0}",
-            made_so_far + 1
-        );
-        Some(Wait { why, until })
-    }
-}
-
-/// Why an order waits, and until when.
-struct Wait {
-    why: String,
-    until: Timestamp,
 }
 
 /// Takes out of `due` what has to wait. Those that are left are no more than there is room for: namespaces in rotation, in each
@@ -165,49 +79,36 @@ pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Polic
     if !due.iter().any(|decision| is_new(&decision)) {
         return Vec::new();
     }
-    let mut room = Room::of(observed, policy);
+    let mut of_the_run = Ceiling::of_the_run(policy);
+    let mut of_the_ca = Ceiling::of_the_ca(observed, policy);
     let mut turns = Turns::default();
     for decision in due.iter().filter(is_new) {
         let ends = decision.facts().map(|facts| facts.not_after);
-        turns.push(&decision.certificate.secret.namespace, ends, decision);
+        let secret = &decision.certificate.secret;
+        // A renewal that names the certificate before it is exempt (<https://letsencrypt.org/docs/rate-limits/#limit-exemptions-for-renewals>).
+        turns.push(&secret.namespace, ends, (secret.clone(), decision.replaces.is_some()));
     }
-    let mut waiting: HashMap<SecretRef, Wait> = HashMap::new();
-    let mut orders = 0;
-    while let Some(decision) = turns.pop() {
-        let mut take = || {
-            if let Some(most) = policy.max_orders.filter(|most| orders >= *most) {
-                let why =
-                    format!("a run makes at most {most} orders (`--max-orders`), and other certificates come first");
-                return Err(Wait {
-                    why,
-                    until: observed.now,
-                });
-            }
-            // A renewal that names the certificate before it is exempt (<https://letsencrypt.org/docs/rate-limits/#limit-exemptions-for-renewals>).
-            if let (Some(room), Some(directory), None) = (&mut room, &policy.directory, &decision.replaces) {
-                room.take(&decision.certificate, decision.secret.as_deref(), directory)?;
-            }
-            orders += 1;
-            Ok(())
-        };
-        if let Err(wait) = take() {
-            waiting.insert(decision.certificate.secret.clone(), wait);
+    let mut waiting: HashMap<SecretRef, String> = HashMap::new();
+    while let Some((secret, exempt)) = turns.pop() {
+        let by_the_ca = |ca: &mut _| if exempt { Ok(()) } else { Ceiling::take(ca) };
+        if let Err(why) = Ceiling::take(&mut of_the_run).and_then(|()| by_the_ca(&mut of_the_ca)) {
+            waiting.insert(secret, why);
         }
     }
     due.extract_if(.., |decision| waiting.contains_key(&decision.certificate.secret))
         .map(|decision| {
-            let wait = &waiting[&decision.certificate.secret];
-            deferred(decision, wait, observed.now)
+            let why = &waiting[&decision.certificate.secret];
+            deferred(decision, why, observed.now)
         })
         .collect()
 }
 
-fn deferred(decision: Decision, wait: &Wait, now: Timestamp) -> Decision {
-    let why = format!("not ordered in this run: {}; a later run orders this one", wait.why);
+fn deferred(decision: Decision, why: &str, now: Timestamp) -> Decision {
+    let why = format!("not ordered in this run: {why}, and other certificates come first; a later run orders this one");
     Decision {
         said: Some(though_due(&why, decision.reason, &decision.message(now).to_string()).into()),
         reason: Reason::Deferred,
-        renew_at: Some(wait.until),
+        renew_at: Some(now),
         replaces: None,
         routes: ThinVec::new(),
         ..decision
@@ -218,27 +119,24 @@ fn deferred(decision: Decision, wait: &Wait, now: Timestamp) -> Decision {
 mod tests {
     use super::*;
     use crate::decide::fixtures::{certificate, ingress, now, observed, secret};
-    use crate::decide::orders::Counted;
+    use crate::decide::name::DnsName;
     use crate::decide::plan::plan;
 
     const LETS_ENCRYPT_URL: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
-    /// Each under a registered domain of its own.
     fn due(many: usize, few: usize) -> Observed {
-        let of = |namespace, count| (0..count).map(move |n| (namespace, format!("{namespace}-{n}.example")));
-        due_for(of("many", many).chain(of("few", few)))
-    }
-
-    fn due_for(hosts: impl IntoIterator<Item = (&'static str, String)>) -> Observed {
-        let one = |(n, (namespace, host)): (usize, (&str, String))| {
-            ingress(namespace, &format!("i{n}")).tls(&format!("tls-{n}"), &[&host])
+        let of = |namespace: &'static str, count| {
+            (0..count).map(move |n| {
+                let (name, host) = (format!("i{n}"), format!("h{n}.{namespace}.example.com"));
+                ingress(namespace, &name).tls(&format!("tls-{n}"), &[&host])
+            })
         };
-        let mut observed = observed(hosts.into_iter().enumerate().map(one).collect(), Read::Absent);
+        let mut observed = observed(of("many", many).chain(of("few", few)).collect(), Read::Absent);
         observed.secrets.clear();
         for ingress in &observed.ingresses {
             for tls in &ingress.tls {
                 let name = tls.secret_name.clone().expect("a name");
-                let secret = SecretRef::new(ingress.name.namespace.clone(), name);
+                let secret = crate::decide::name::SecretRef::new(ingress.name.namespace.clone(), name);
                 observed.secrets.insert(secret, Read::Absent);
             }
         }
@@ -324,81 +222,9 @@ mod tests {
                 begin + SignedDuration::from_hours(90 * 24),
             );
             let stored = secret(&pair, marked.then_some(LETS_ENCRYPT_URL));
-            let place = SecretRef::new("many", "other");
+            let place = crate::decide::name::SecretRef::new("many", "other");
             observed.secrets.insert(place, Read::Found(stored.into()));
             assert_eq!(plan(&observed, &policy).issue.len(), room, "{hours_ago} {marked}");
-        }
-    }
-
-    /// Marked Secrets for these names that were ordered so many hours ago, each by as many orders.
-    fn ordered(observed: &mut Observed, names: &[&str], hours_ago: &[i64], first: bool) {
-        let begin = observed.now - SignedDuration::from_hours(hours_ago[0] + 1);
-        let pair = certificate(names, "R11", begin, begin + SignedDuration::from_hours(90 * 24));
-        let mut stored = secret(&pair, Some(LETS_ENCRYPT_URL));
-        let at = |hours: &i64| Counted {
-            at: observed.now - SignedDuration::from_hours(*hours),
-            first,
-        };
-        stored.orders = Some(hours_ago.iter().map(at).collect());
-        let place = SecretRef::new("elsewhere", format!("{}-{}", names[0], observed.secrets.len()));
-        observed.secrets.insert(place, Read::Found(stored.into()));
-    }
-
-    #[test]
-    fn new_names_under_one_domain_have_a_limit_of_their_own_and_renewals_do_not_count() {
-        let policy = Policy {
-            directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
-            ..Policy::default()
-        };
-        let new = |domain: &'static str, count| (0..count).map(move |n| ("web", format!("h{n}.{domain}")));
-        for (domain, hours_ago, first, room) in [
-            ("example.com", 24, true, 20),
-            ("example.com", 24, false, 50),
-            ("example.com", 169, true, 50),
-            ("example.org", 24, true, 50),
-        ] {
-            let mut observed = due_for(new("example.com", 60).chain(new("example.co.uk", 1)));
-            for number in 0..30 {
-                ordered(
-                    &mut observed,
-                    &[&format!("n{number}.deep.{domain}")],
-                    &[hours_ago],
-                    first,
-                );
-            }
-            let plan = plan(&observed, &policy);
-            // Another domain's are in no way held back.
-            assert_eq!(plan.issue.len(), room + 1, "{domain} {hours_ago} {first}");
-            let waiting = plan.keep.iter().find(|decision| decision.reason == Reason::Deferred);
-            let said = waiting.expect("one that waits").message(plan.at).to_string();
-            assert!(
-                said.contains("50 orders for new names under `example.com` in 7 days"),
-                "{said}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_same_names_are_ordered_five_times_a_week() {
-        let policy = Policy {
-            directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
-            ..Policy::default()
-        };
-        for (hours_ago, waits) in [
-            (&[1, 2, 3, 4][..], false),
-            (&[1, 2, 3, 4, 100], true),
-            (&[1, 2, 3, 4, 200], false),
-        ] {
-            let mut observed = due(1, 0);
-            ordered(&mut observed, &["many-0.example"], hours_ago, false);
-            let plan = plan(&observed, &policy);
-            assert_eq!(plan.issue.is_empty(), waits, "{hours_ago:?}");
-            if let Some(waiting) = plan.keep.first() {
-                let said = waiting.message(plan.at).to_string();
-                assert!(said.contains("5 orders for exactly these names in 7 days"), "{said}");
-                let oldest = observed.now - SignedDuration::from_hours(100);
-                assert_eq!(waiting.renew_at, Some(oldest + SignedDuration::from_hours(7 * 24)));
-            }
         }
     }
 }

@@ -30,46 +30,26 @@ struct Known {
     name: &'static str,
     url: &'static str,
     trust: Trust,
-    limits: Option<Limits>,
+    limit: Option<OrderLimit>,
 }
 
-/// A CA's published limits.
+/// A CA's published limit on the new orders of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct OrderLimit {
     /// The CA's name, for people.
     pub whose: &'static str,
-    /// New orders of an account.
-    pub account: Limit,
-    /// Certificates with a name under one registered domain, for sets of names that had none before.
-    pub domain: Limit,
-    /// Certificates for exactly the same set of names.
-    pub names: Limit,
-}
-
-/// So many in so much time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
     /// So many.
-    pub count: usize,
+    pub orders: usize,
     /// In this time.
     pub within: SignedDuration,
 }
 
-const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// <https://letsencrypt.org/docs/rate-limits/>. Staging's are higher (<https://letsencrypt.org/docs/staging-environment/>); what is
-/// tried there is to be like production.
-const LETS_ENCRYPT: Limits = Limits {
+/// <https://letsencrypt.org/docs/rate-limits/#new-orders-per-account>. Staging's is five times as high
+/// (<https://letsencrypt.org/docs/staging-environment/>); what is tried there is to be like production.
+const LETS_ENCRYPT: OrderLimit = OrderLimit {
     whose: "Let's Encrypt",
-    account: Limit {
-        count: 300,
-        within: SignedDuration::from_hours(3),
-    },
-    domain: Limit {
-        count: 50,
-        within: WEEK,
-    },
-    names: Limit { count: 5, within: WEEK },
+    orders: 300,
+    within: SignedDuration::from_hours(3),
 };
 
 /// What is public and what is staging stands here; any other URL is private.
@@ -78,37 +58,37 @@ const KNOWN: &[Known] = &[
         name: "letsencrypt",
         url: "https://acme-v02.api.letsencrypt.org/directory",
         trust: Trust::Public,
-        limits: Some(LETS_ENCRYPT),
+        limit: Some(LETS_ENCRYPT),
     },
     Known {
         name: "letsencrypt-staging",
         url: "https://acme-staging-v02.api.letsencrypt.org/directory",
         trust: Trust::Staging,
-        limits: Some(LETS_ENCRYPT),
+        limit: Some(LETS_ENCRYPT),
     },
     Known {
         name: "zerossl",
         url: "https://acme.zerossl.com/v2/DV90",
         trust: Trust::Public,
-        limits: None,
+        limit: None,
     },
     Known {
         name: "google",
         url: "https://dv.acme-v02.api.pki.goog/directory",
         trust: Trust::Public,
-        limits: None,
+        limit: None,
     },
     Known {
         name: "google-staging",
         url: "https://dv.acme-v02.test-api.pki.goog/directory",
         trust: Trust::Staging,
-        limits: None,
+        limit: None,
     },
     Known {
         name: "sslcom",
         url: "https://acme.ssl.com/sslcom-dv-ecc",
         trust: Trust::Public,
-        limits: None,
+        limit: None,
     },
 ];
 
@@ -148,9 +128,9 @@ impl Directory {
         self.trust
     }
 
-    /// The limits, where the CA is known and publishes some.
-    pub(super) fn limits(&self) -> Option<&'static Limits> {
-        KNOWN.iter().find(|known| known.url == self.url)?.limits.as_ref()
+    /// The limit on new orders, where the CA is known and publishes one.
+    pub(super) fn order_limit(&self) -> Option<&'static OrderLimit> {
+        KNOWN.iter().find(|known| known.url == self.url)?.limit.as_ref()
     }
 
     /// The data key of this directory's account in [`ACCOUNT_SECRET`]: `acme-` and the first 16 hex digits of the URL's SHA-256.

@@ -14,7 +14,6 @@ use super::backoff::Attempts;
 use super::digest::{Digest, digest};
 use super::directory::Directory;
 use super::name::{DnsName, SecretRef};
-use super::orders::Counted;
 
 /// The ledger's Secret in the home namespace.
 pub const LEDGER_SECRET: &str = "kube-lego-once-ledger";
@@ -71,9 +70,6 @@ pub struct Pending {
     /// The chain in PEM, once there is one that could not be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
-    /// What the certificate's Secret is to say of orders that count; nothing in entries of version 0.1.0, which did not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub orders: Option<Vec<Counted>>,
     /// When this was written.
     pub at: Timestamp,
 }
@@ -247,7 +243,6 @@ mod tests {
             profile: Some(String::new()),
             key: PrivateKeyPem("-----BEGIN PRIVATE KEY-----".into()),
             certificate: None,
-            orders: None,
             at: Timestamp::UNIX_EPOCH,
         }
     }

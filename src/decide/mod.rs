@@ -16,7 +16,6 @@ pub mod kube_lego;
 pub mod ledger;
 pub mod name;
 pub mod observed;
-pub mod orders;
 pub mod outcome;
 pub mod plan;
 pub mod policy;

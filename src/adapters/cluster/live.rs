@@ -223,7 +223,6 @@ async fn the_ledger_and_accounts_keep_their_neighbours() {
         profile: None,
         key: PrivateKeyPem("KEY".into()),
         certificate: None,
-        orders: None,
         at: jiff::Timestamp::UNIX_EPOCH,
     };
     assert_eq!(cluster.read_ledger(home).await, Read::Found(Ledger::default()));

@@ -14,7 +14,6 @@ use crate::decide::inspection::{MARKER, Marker};
 use crate::decide::ledger::PrivateKeyPem;
 use crate::decide::name::{MANAGED_BY, SecretRef};
 use crate::decide::observed::{Read, Secret, SecretVersion, Texts};
-use crate::decide::orders::{Counted, ORDERS};
 
 use super::target::{Target, Verb};
 use super::{Cluster, ClusterError, FIELD_MANAGER};
@@ -33,8 +32,6 @@ pub struct TlsContent {
     pub key: PrivateKeyPem,
     /// Who issued it: becomes our annotation.
     pub marker: Marker,
-    /// The orders for its names that count: becomes another one.
-    pub orders: Option<Vec<Counted>>,
     /// Annotations to remove: another program's claim, when that is taken over.
     pub remove_annotations: Vec<String>,
 }
@@ -47,15 +44,13 @@ impl TlsContent {
             certificate: pair.cert.pem(),
             key: PrivateKeyPem(pair.signing_key.serialize_pem()),
             marker,
-            orders: None,
             remove_annotations,
         })
     }
 
-    /// Our annotations, as values, since none of these can fail to be one.
-    fn annotations(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let orders = self.orders.as_ref().map(|orders| (ORDERS, json!(orders).to_string()));
-        [(MARKER, json!(self.marker).to_string())].into_iter().chain(orders)
+    fn marker(&self) -> String {
+        // As a value, since two strings cannot fail to be one.
+        json!(self.marker).to_string()
     }
 
     /// The Secret, where there is none yet.
@@ -65,7 +60,7 @@ impl TlsContent {
                 name: Some(secret.name.to_string()),
                 namespace: Some(secret.namespace.to_string()),
                 labels: Some([MANAGED_BY].map(|(key, value)| (key.into(), value.into())).into()),
-                annotations: Some(self.annotations().map(|(key, value)| (key.to_owned(), value)).collect()),
+                annotations: Some(BTreeMap::from([(MARKER.to_owned(), self.marker())])),
                 ..ObjectMeta::default()
             },
             type_: Some("kubernetes.io/tls".into()),
@@ -82,12 +77,9 @@ impl TlsContent {
         let mut annotations: Map<String, Value> = self
             .remove_annotations
             .iter()
-            .map(String::as_str)
-            // What it says is of the certificate before.
-            .chain([ORDERS])
-            .map(|key| (key.to_owned(), Value::Null))
+            .map(|key| (key.clone(), Value::Null))
             .collect();
-        annotations.extend(self.annotations().map(|(key, value)| (key.to_owned(), value.into())));
+        annotations.insert(MARKER.into(), self.marker().into());
         json!({
             "metadata": {
                 "uid": version.uid.to_string(),
@@ -318,10 +310,6 @@ mod tests {
             certificate: "CERT".into(),
             key: PrivateKeyPem("KEY".into()),
             marker,
-            orders: Some(vec![Counted {
-                at: jiff::Timestamp::UNIX_EPOCH,
-                first: true,
-            }]),
             remove_annotations: vec!["cert-manager.io/certificate-name".into()],
         }
     }
@@ -412,11 +400,7 @@ mod tests {
             .await
             .expect("stored");
         let seen = server.finish().await;
-        let annotations = json!({
-            "cert-manager.io/certificate-name": null,
-            MARKER: json!(content().marker).to_string(),
-            ORDERS: r#"[{"at":"1970-01-01T00:00:00Z","first":true}]"#,
-        });
+        let annotations = json!({"cert-manager.io/certificate-name": null, MARKER: content().marker()});
         let metadata = json!({"uid": "u", "resourceVersion": "2", "annotations": annotations});
         let data = json!({"tls.crt": "Q0VSVA==", "tls.key": "S0VZ"});
         assert_eq!(seen[2].body, json!({"metadata": metadata, "data": data}));

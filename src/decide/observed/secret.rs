@@ -13,7 +13,6 @@ use zeroize::Zeroize as _;
 use super::uid::Uid;
 use crate::decide::digest::{Digest, digest};
 use crate::decide::inspection::{CertificateFacts, Inspection, MARKER, Marker, inspect};
-use crate::decide::orders::{self, Counted, ORDERS};
 
 /// By this annotation cert-manager knows a Secret that it writes; `--adopt` removes it at the store.
 pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
@@ -29,8 +28,6 @@ pub struct Secret {
     pub deleting: bool,
     /// The name of cert-manager's Certificate that writes it ([`CERT_MANAGER`]), where one does.
     pub cert_manager: Option<Box<str>>,
-    /// The orders for its names that count for the CA's limits ([`ORDERS`]); nothing where it does not say.
-    pub orders: Option<ThinVec<Counted>>,
     /// The annotations whose value is `true` in any letter case: one of them may let us replace what is in it.
     pub opt_ins: ThinVec<CompactString>,
     /// What its data amounts to.
@@ -128,7 +125,6 @@ impl From<core::Secret> for Secret {
             immutable: object.immutable.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             cert_manager: annotations.remove(CERT_MANAGER).map(Into::into),
-            orders: annotations.remove(ORDERS).and_then(|text| orders::read(&text)),
             opt_ins: annotations
                 .into_iter()
                 .filter(|(_, value)| value.eq_ignore_ascii_case("true"))

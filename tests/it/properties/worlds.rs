@@ -211,7 +211,6 @@ pub(super) fn secret() -> impl Strategy<Value = Secret> {
                 version,
                 immutable,
                 deleting,
-                orders: None,
                 opt_ins: annotation
                     .filter(|name| *name == TLS_ACME)
                     .map(Into::into)

@@ -43,7 +43,6 @@ fn an_entry_of_the_ledger_goes_once_its_certificate_is_stored() {
         profile: None,
         key: PrivateKeyPem(key.to_owned()),
         certificate: None,
-        orders: None,
         at: now() - SignedDuration::from_hours(hours_ago),
     };
     let found = |pair: &(String, String)| Read::Found(secret(pair, Some(DIRECTORY)));
