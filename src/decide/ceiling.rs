@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use thin_vec::ThinVec;
 
 use super::checks::Reason;
+use super::digest::digest;
 use super::directory::{Directory, OrderLimit};
 use super::name::SecretRef;
 use super::observed::{Observed, Read};
@@ -21,9 +22,11 @@ const DATED_BACK: SignedDuration = SignedDuration::from_hours(1);
 /// How many orders of this directory were made since then, as far as this run can see.
 fn used(directory: &Directory, since: Timestamp, observed: &Observed) -> usize {
     let stored = observed.secrets.values().filter_map(Read::found).filter(|secret| {
-        let lately = secret
-            .facts()
-            .is_some_and(|facts| facts.not_before + DATED_BACK >= since);
+        // Anybody may write any time into a certificate of his own.
+        let lately = secret.facts().is_some_and(|facts| {
+            (since..=observed.now + DATED_BACK)
+                .contains(&facts.not_before.saturating_add(DATED_BACK).unwrap_or(Timestamp::MAX))
+        });
         lately
             && secret
                 .marker()
@@ -82,7 +85,14 @@ pub(super) fn defer(due: &mut Vec<Decision>, observed: &Observed, policy: &Polic
     let mut of_the_run = Ceiling::of_the_run(policy);
     let mut of_the_ca = Ceiling::of_the_ca(observed, policy);
     let mut turns = Turns::default();
-    for decision in due.iter().filter(is_new) {
+    // A host that does not answer takes a place here, makes no order, and is back in the next run: in another hour others come first.
+    let hour = observed.now.as_second() / 3600;
+    let mut new: Vec<&Decision> = due.iter().filter(is_new).collect();
+    new.sort_by_cached_key(|decision| {
+        let SecretRef { namespace, name } = &decision.certificate.secret;
+        digest(&[namespace.as_bytes(), name.as_bytes(), &hour.to_be_bytes()])
+    });
+    for decision in new {
         let ends = decision.facts().map(|facts| facts.not_after);
         let secret = &decision.certificate.secret;
         // A renewal that names the certificate before it is exempt (<https://letsencrypt.org/docs/rate-limits/#limit-exemptions-for-renewals>).
@@ -226,5 +236,44 @@ mod tests {
             observed.secrets.insert(place, Read::Found(stored.into()));
             assert_eq!(plan(&observed, &policy).issue.len(), room, "{hours_ago} {marked}");
         }
+    }
+
+    #[test]
+    fn a_time_that_somebody_made_up_counts_for_nothing() {
+        let policy = Policy {
+            directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
+            ..Policy::default()
+        };
+        let day = SignedDuration::from_hours(24);
+        for begin in [
+            now() + day,
+            Timestamp::MAX - day,
+            Timestamp::MAX - SignedDuration::from_mins(1),
+        ] {
+            let mut observed = due(310, 0);
+            let pair = certificate(&["x.example.com"], "R11", begin, Timestamp::MAX);
+            let stored = secret(&pair, Some(LETS_ENCRYPT_URL));
+            let place = crate::decide::name::SecretRef::new("many", "other");
+            observed.secrets.insert(place, Read::Found(stored.into()));
+            assert_eq!(plan(&observed, &policy).issue.len(), 300, "{begin}");
+        }
+    }
+
+    #[test]
+    fn those_that_take_a_place_and_make_no_order_do_not_take_it_for_ever() {
+        let policy = Policy {
+            max_orders: Some(5),
+            directory: Some("https://ca.example/dir".parse().expect("a directory")),
+            ..Policy::default()
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for hours in 0..60 {
+            let mut observed = due(30, 0);
+            observed.now += SignedDuration::from_hours(hours);
+            let plan = plan(&observed, &policy);
+            assert_eq!(plan.issue.len(), 5);
+            seen.extend(plan.issue.iter().map(|decision| decision.certificate.secret.clone()));
+        }
+        assert_eq!(seen.len(), 30);
     }
 }

@@ -10,6 +10,7 @@ mod digest;
 pub mod directory;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod full_domain;
 pub mod inspection;
 pub mod key_type;
 pub mod kube_lego;

@@ -232,6 +232,12 @@ impl AcmeError {
     /// Whether the CA wants to be asked less (RFC 8555 section 6.6).
     pub fn asks_for_less(&self) -> bool {
         match &self.0.cause {
+            // A limit for some names is no limit for others.
+            Cause::Problem(problem)
+                if problem.kind == "rateLimited" && problem.detail.contains(" already issued for ") =>
+            {
+                false
+            }
             Cause::Problem(problem) => problem.kind == "rateLimited" || matches!(problem.status, Some(429 | 503)),
             Cause::Answered { status, .. } => matches!(status.as_u16(), 429 | 503),
             _ => false,

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::reason::Reason;
 use crate::decide::backoff::Attempts;
 use crate::decide::desired::Certificate;
+use crate::decide::full_domain::FullDomains;
 use crate::decide::inspection::{CertificateFacts, Marker};
 use crate::decide::observed::{IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::policy::Policy;
@@ -32,6 +35,7 @@ pub(in crate::decide) struct Subject<'a> {
     pub(in crate::decide) policy: &'a Policy,
     pub(in crate::decide) certificate: &'a Certificate,
     pub(in crate::decide) secret: &'a Read<Arc<Secret>>,
+    pub(in crate::decide) full_domains: &'a FullDomains,
 }
 
 impl<'a> Subject<'a> {
@@ -53,6 +57,13 @@ impl<'a> Subject<'a> {
         let directory = self.policy.directory.as_ref()?;
         let ledger = self.observed.ledger.found()?;
         ledger.attempts_at(secret, hosts, directory, self.observed.account.as_deref())
+    }
+
+    /// The domain for whose new names the CA issues no certificate now, where this one has such a name; and until when. What
+    /// replaces a certificate is asked for all the same.
+    pub(in crate::decide) fn full_domain(&self) -> Option<(&'a str, Timestamp)> {
+        let full = self.full_domains.of_names(&self.certificate.hosts)?;
+        self.facts().is_none().then_some(full)
     }
 
     pub(in crate::decide) fn window(&self) -> Option<&'a RenewalWindow> {
