@@ -22,6 +22,8 @@ pub enum Fate {
     Pass,
     /// It does not get through: this status instead, and a `Retry-After` of a second where it asks for patience.
     Refused(u16),
+    /// It does not get through: the CA limits rates, for three hours, with this detail.
+    Limited(&'static str),
     /// It does not get through: the connection is reset.
     Reset,
     /// It gets through, and the connection is reset instead of an answer.
@@ -237,6 +239,7 @@ fn serve(stream: TcpStream, upstream: &Upstream, fate: impl FnOnce(String) -> Fa
             client.write_all(&forward()?)
         }
         Fate::Refused(status) => client.write_all((upstream.refusal)(status).as_bytes()),
+        Fate::Limited(detail) => client.write_all(limited(detail).as_bytes()),
         Fate::Reset => reset(&raw),
         Fate::ResetAfter => {
             forward()?;
@@ -304,12 +307,19 @@ fn problem(status: u16) -> String {
     answer(status, "application/problem+json", &body.to_string())
 }
 
+fn limited(detail: &str) -> String {
+    let kind = "urn:ietf:params:acme:error:rateLimited";
+    let body = serde_json::json!({"type": kind, "detail": detail, "status": 429});
+    patient_answer(429, Some(3 * 3600), "application/problem+json", &body.to_string())
+}
+
 fn answer(status: u16, media_type: &str, body: &str) -> String {
-    let patience = if matches!(status, 429 | 503) {
-        "Retry-After: 1\r\n"
-    } else {
-        ""
-    };
+    patient_answer(status, matches!(status, 429 | 503).then_some(1), media_type, body)
+}
+
+/// With the seconds of a `Retry-After`.
+fn patient_answer(status: u16, patience: Option<u32>, media_type: &str, body: &str) -> String {
+    let patience = patience.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));
     let length = body.len();
     format!(
         "HTTP/1.1 {status} Fault\r\n{patience}Content-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"

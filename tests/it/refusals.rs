@@ -1,11 +1,14 @@
 //! What the CA refused is remembered: a run that comes soon does not ask for the same again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::proxy::{Fate, Proxy};
 use crate::repeated::runs;
-use crate::scene::{Scene, decoded};
+use crate::scene::{Ran, Scene, decoded};
 
 /// A CA whose validations all fail, since it asks at a port where nothing listens; the run's own probe goes to port 80.
 fn scene_without_validations(name: &'static str) -> Scene {
@@ -156,5 +159,55 @@ fn one_tenants_three_hundred_cost_another_tenants_ten_nothing() {
         secrets.iter().filter(|name| name.starts_with("secret/tls-")).count()
     };
     assert_eq!((stored(&few), stored(&many)), (10, 40));
+    scene.assert_nothing_is_left();
+}
+
+/// Let's Encrypt's words. Of a hundred new names it takes ten; no more than are under way at once learn that from it.
+#[test]
+#[ignore = "needs the test cluster"]
+fn a_registered_domain_that_the_ca_calls_full_is_left_alone_until_the_time_that_it_says() {
+    const FULL: &str = "too many certificates (50) already issued for \"limits.example\" in the last 168h0m0s, retry after 2099-01-02 03:04:05 UTC: see https://letsencrypt.org/docs/rate-limits/#new-certificates-per-registered-domain";
+    let scene = Scene::new("limits");
+    let namespace = scene.namespace("web");
+    let ingress = |name: &str, host: &str| scene.ingress(&namespace, name, &format!("{name}-tls"), &[host]);
+    let hundred = (0..100).map(|n| ingress(&format!("h{n}"), &format!("h{n}.limits.example")));
+    scene.apply(&hundred.collect::<String>());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let orders = Arc::clone(&asked);
+    let proxy = Proxy::before_the_ca(&scene, move |request| match request.kind.as_str() {
+        "POST order-plz" if orders.fetch_add(1, Ordering::Relaxed) >= 10 => Fate::Limited(FULL),
+        _ => Fate::Pass,
+    });
+    let run = |arguments: &[&str]| {
+        let mut run = scene.command("run");
+        run.env("KUBE_LEGO_ONCE_DIRECTORY", &proxy.url).args(arguments);
+        Ran::from(run.output().expect("the program"))
+    };
+
+    // Pebble refuses a nonce now and then, and the same is asked once more.
+    let first = run(&[]).exits(1);
+    let stored = scene.names("secrets", &namespace);
+    let issued = stored.len();
+    assert!((5..=10).contains(&issued), "{first:?}");
+    let held = "the CA has issued enough certificates for new names under `limits.example` for now, and takes the next order at 2";
+    assert!(first.stdout.contains(held), "{first:?}");
+    let asked_first = asked.swap(0, Ordering::Relaxed);
+    println!("{asked_first} orders were asked for, for 100 certificates of which {issued} are issued");
+    assert!(asked_first < 60, "{asked_first}");
+
+    scene.apply(&ingress("other", "a.unlimited.example"));
+    let second = run(&[]).exits(1);
+    let waiting = 100 - issued;
+    let words = format!("101 certificates: 1 issued, 0 failed, {issued} valid, {waiting} waiting, 0 refused");
+    assert!(second.stdout.contains(&words), "{second:?}");
+    assert!(asked.swap(0, Ordering::Relaxed) <= 3, "the other domain's alone");
+
+    // What somebody names is asked for all the same; the CA takes it by now.
+    let missing = (0..100)
+        .map(|n| format!("h{n}-tls"))
+        .find(|name| !stored.contains(&format!("secret/{name}")));
+    let missing = missing.expect("one that waits");
+    let ran = run(&[&missing, "-n", &namespace, "--retry-now"]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{ran:?}");
     scene.assert_nothing_is_left();
 }
