@@ -17,8 +17,8 @@ use crate::apply::order;
 use crate::apply::outcomes::OutcomeLog;
 use crate::apply::progress::Progress;
 use crate::apply::solver::Solver;
+use crate::decide::ca_limits::CaLimits;
 use crate::decide::desired::Certificate;
-use crate::decide::full_domain::FullDomains;
 use crate::decide::name::{DnsName, SecretRef};
 use crate::decide::observed::IngressClass;
 use crate::decide::outcome::{Failure, Outcome};
@@ -100,14 +100,14 @@ impl<'a> Batch<'a> {
         let mut turns: Turns<Vec<Cow<'_, Decision>>> = Turns::default();
         let mut ordering = FuturesUnordered::new();
         let mut most = CONCURRENT_ORDERS;
-        let mut full_domains = FullDomains::default();
+        let mut limits = CaLimits::default();
         loop {
             while ordering.len() < most
                 && let Some(mut group) = turns.pop()
             {
                 let decision = group.remove(0);
                 let lost = lost.clone();
-                let held = full_domains.hold(&decision);
+                let held = limits.hold(&decision);
                 ordering.push(async move {
                     let outcome = match held {
                         Some(outcome) => outcome,
@@ -139,7 +139,7 @@ impl<'a> Batch<'a> {
                     if matches!(&outcome, Outcome::Failed(failure) if failure.slows_down) {
                         most = (most / 2).max(1);
                     }
-                    full_domains.learn(&outcome);
+                    limits.learn(&outcome);
                     self.record.ended(&decision, outcome);
                     progress.ended();
                     wait(&mut turns, group);

@@ -11,7 +11,7 @@ use super::checks::Reason;
 use super::digest::digest;
 use super::directory::{Directory, OrderLimit};
 use super::name::SecretRef;
-use super::observed::{Observed, Read};
+use super::observed::{Observed, Secret};
 use super::plan::{Decision, though_due};
 use super::policy::Policy;
 use super::turns::Turns;
@@ -19,9 +19,10 @@ use super::turns::Turns;
 /// Let's Encrypt dates certificates back by an hour.
 const DATED_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// How many orders of this directory were made since then, as far as this run can see.
-fn used(directory: &Directory, since: Timestamp, observed: &Observed) -> usize {
-    let stored = observed.secrets.values().filter_map(Read::found).filter(|secret| {
+/// How many orders of this directory were made since then, as far as this run can see. Anybody can write Secrets that look like
+/// ours, so one namespace's count for half of the limit at most; if more were made, the CA says so.
+fn used(directory: &Directory, since: Timestamp, limit: usize, observed: &Observed) -> usize {
+    let is_counted = |secret: &Secret| {
         // Anybody may write any time into a certificate of his own.
         let lately = secret.facts().is_some_and(|facts| {
             (since..=observed.now + DATED_BACK)
@@ -31,11 +32,17 @@ fn used(directory: &Directory, since: Timestamp, observed: &Observed) -> usize {
             && secret
                 .marker()
                 .is_some_and(|marker| marker.directory == directory.url())
-    });
+    };
+    let mut stored: HashMap<&str, usize> = HashMap::new();
+    for (place, secret) in &observed.secrets {
+        if secret.found().is_some_and(|secret| is_counted(secret)) {
+            *stored.entry(&place.namespace).or_default() += 1;
+        }
+    }
     let ledger = observed.ledger.found();
     let failed = ledger.into_iter().flat_map(|ledger| &ledger.attempts);
     let failed = failed.filter(|attempts| attempts.at >= since && attempts.directory == directory.url());
-    stored.count() + failed.count()
+    stored.into_values().map(|count| count.min(limit / 2)).sum::<usize>() + failed.count()
 }
 
 /// How many orders there is room for, and why for no more.
@@ -55,7 +62,7 @@ impl Ceiling {
         let directory = policy.directory.as_ref()?;
         let OrderLimit { whose, orders, within } = *directory.order_limit()?;
         let since = observed.now - within;
-        let used = used(directory, since, observed);
+        let used = used(directory, since, orders, observed);
         Some(Self {
             orders: orders.saturating_sub(used),
             why: format!(
@@ -130,6 +137,7 @@ mod tests {
     use super::*;
     use crate::decide::fixtures::{certificate, ingress, now, observed, secret};
     use crate::decide::name::DnsName;
+    use crate::decide::observed::Read;
     use crate::decide::plan::plan;
 
     const LETS_ENCRYPT_URL: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -275,5 +283,23 @@ mod tests {
             seen.extend(plan.issue.iter().map(|decision| decision.certificate.secret.clone()));
         }
         assert_eq!(seen.len(), 30);
+    }
+
+    #[test]
+    fn one_namespaces_secrets_leave_room_for_others() {
+        let policy = Policy {
+            directory: Some(LETS_ENCRYPT_URL.parse().expect("a directory")),
+            ..Policy::default()
+        };
+        for (namespaces, room) in [(1, 150), (2, 0)] {
+            let mut observed = due(310, 0);
+            let pair = certificate(&["x.example.com"], "R11", now(), now() + SignedDuration::from_hours(24));
+            for n in 0..400 {
+                let place = crate::decide::name::SecretRef::new(format!("forger-{}", n % namespaces), format!("x{n}"));
+                let stored = secret(&pair, Some(LETS_ENCRYPT_URL));
+                observed.secrets.insert(place, Read::Found(stored.into()));
+            }
+            assert_eq!(plan(&observed, &policy).issue.len(), room, "{namespaces}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Pure: values in, values out. No client, clock, randomness, environment, file, socket or printing in here.
 
 pub mod backoff;
+pub mod ca_limits;
 pub mod caa;
 mod ceiling;
 pub mod checks;
@@ -10,7 +11,6 @@ mod digest;
 pub mod directory;
 #[cfg(test)]
 pub(crate) mod fixtures;
-pub mod full_domain;
 pub mod inspection;
 pub mod key_type;
 pub mod kube_lego;

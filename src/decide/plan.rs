@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use thin_vec::ThinVec;
 
 use super::backoff::Attempts;
+use super::ca_limits::CaLimits;
 use super::ceiling;
 use super::checks::{Answer, Asked, Check, DUE, REFUSALS, Reason, Subject, WAITS, classes};
 use super::desired::{Certificate, Desired, Rejected, desired};
-use super::full_domain::FullDomains;
 use super::inspection::{CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
@@ -108,10 +108,10 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     };
     // Most runs have nothing due. A vector that grows is twice as large as what is in it.
     plan.keep.reserve_exact(certificates.len());
-    let full_domains = FullDomains::of(observed, policy);
+    let limits = CaLimits::of(observed, policy);
     let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes));
     for certificate in certificates {
-        match decide(observed, policy, &full_domains, certificate) {
+        match decide(observed, policy, &limits, certificate) {
             (Verdict::Issue, mut decision) => {
                 routes::add(&mut decision, &serving, observed);
                 plan.issue.push(decision);
@@ -207,7 +207,7 @@ impl Plan {
 fn decide(
     observed: &Observed,
     policy: &Policy,
-    full_domains: &FullDomains,
+    limits: &CaLimits,
     certificate: Box<Certificate>,
 ) -> (Verdict, Decision) {
     let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
@@ -216,7 +216,7 @@ fn decide(
         policy,
         certificate: &certificate,
         secret,
-        full_domains,
+        limits,
     };
     let due = first_match(DUE.iter(), &subject);
     let refusal = first_match(
@@ -243,7 +243,7 @@ fn decide(
         secret: subject.secret.found().cloned(),
         renew_at: match attempts {
             Some(attempts) if reason == Reason::BackingOff => Some(attempts.next),
-            None if reason == Reason::BackingOff => subject.full_domain().map(|(_, until)| until),
+            None if reason == Reason::BackingOff => subject.hold().map(|hold| hold.until),
             _ => subject
                 .facts()
                 .and_then(|facts| renew_at(facts, subject.window(), policy)),
@@ -276,13 +276,13 @@ fn first_match<'a>(checks: impl Iterator<Item = &'a Check>, subject: &Subject<'_
 pub fn explain(observed: &Observed, policy: &Policy, decision: &Decision) -> Vec<Explained> {
     let certificate = &decision.certificate;
     let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
-    let full_domains = &FullDomains::of(observed, policy);
+    let limits = &CaLimits::of(observed, policy);
     let subject = Subject {
         observed,
         policy,
         certificate,
         secret,
-        full_domains,
+        limits,
     };
     let due = first_match(DUE.iter(), &subject).is_some();
     let explained = |verdict, asked: bool, check: &Check| Explained {

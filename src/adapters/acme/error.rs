@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::exchange::Exchange;
 use crate::decide::backoff::{Refused, retry_after};
+use crate::decide::ca_limits::is_of_names;
 
 /// An operation at a CA that failed.
 #[derive(Debug, thiserror::Error)]
@@ -233,11 +234,7 @@ impl AcmeError {
     pub fn asks_for_less(&self) -> bool {
         match &self.0.cause {
             // A limit for some names is no limit for others.
-            Cause::Problem(problem)
-                if problem.kind == "rateLimited" && problem.detail.contains(" already issued for ") =>
-            {
-                false
-            }
+            Cause::Problem(problem) if problem.kind == "rateLimited" && is_of_names(&problem.detail) => false,
             Cause::Problem(problem) => problem.kind == "rateLimited" || matches!(problem.status, Some(429 | 503)),
             Cause::Answered { status, .. } => matches!(status.as_u16(), 429 | 503),
             _ => false,

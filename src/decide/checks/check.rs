@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::reason::Reason;
 use crate::decide::backoff::Attempts;
+use crate::decide::ca_limits::{CaLimits, Hold};
 use crate::decide::desired::Certificate;
-use crate::decide::full_domain::FullDomains;
 use crate::decide::inspection::{CertificateFacts, Marker};
 use crate::decide::observed::{IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::policy::Policy;
@@ -35,7 +33,7 @@ pub(in crate::decide) struct Subject<'a> {
     pub(in crate::decide) policy: &'a Policy,
     pub(in crate::decide) certificate: &'a Certificate,
     pub(in crate::decide) secret: &'a Read<Arc<Secret>>,
-    pub(in crate::decide) full_domains: &'a FullDomains,
+    pub(in crate::decide) limits: &'a CaLimits,
 }
 
 impl<'a> Subject<'a> {
@@ -59,11 +57,10 @@ impl<'a> Subject<'a> {
         ledger.attempts_at(secret, hosts, directory, self.observed.account.as_deref())
     }
 
-    /// The domain for whose new names the CA issues no certificate now, where this one has such a name; and until when. What
-    /// replaces a certificate is asked for all the same.
-    pub(in crate::decide) fn full_domain(&self) -> Option<(&'a str, Timestamp)> {
-        let full = self.full_domains.of_names(&self.certificate.hosts)?;
-        self.facts().is_none().then_some(full)
+    /// What the CA takes no order for now. What replaces a certificate is asked for all the same.
+    pub(in crate::decide) fn hold(&self) -> Option<Hold> {
+        let hold = self.limits.hold_of(&self.certificate.hosts)?;
+        self.facts().is_none().then_some(hold)
     }
 
     pub(in crate::decide) fn window(&self) -> Option<&'a RenewalWindow> {

@@ -2,12 +2,12 @@
 
 use super::check::{Answer, Check, Subject, when_due};
 use super::reason::Reason;
-use crate::decide::full_domain::sentence;
+use crate::decide::ca_limits::Hold;
 
 /// Why a certificate that is due has to wait: the first match wins.
 pub(in crate::decide) const WAITS: &[Check] = &[
     when_due(Reason::BackingOff, backing_off),
-    when_due(Reason::BackingOff, domain_is_full),
+    when_due(Reason::BackingOff, limit_is_reached),
 ];
 
 fn backing_off(subject: &Subject<'_>) -> Answer {
@@ -32,12 +32,12 @@ fn backing_off(subject: &Subject<'_>) -> Answer {
     ))
 }
 
-fn domain_is_full(subject: &Subject<'_>) -> Answer {
-    let Some((domain, until)) = subject.full_domain() else {
-        return Answer::no("the CA issues certificates for new names of its domains, as far as is known");
+fn limit_is_reached(subject: &Subject<'_>) -> Answer {
+    let Some(Hold { why, .. }) = subject.hold() else {
+        return Answer::no("the CA has refused nothing of the account or under these domains that holds now");
     };
     if subject.policy.retry_now || subject.policy.force {
         return Answer::no("`--retry-now` asks for it");
     }
-    Answer::Yes(sentence(domain, until))
+    Answer::Yes(why)
 }
