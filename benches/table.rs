@@ -61,7 +61,8 @@ impl Table {
              `make bench` wrote this page and measured what is on it, on {}, of commit {}: {} cores, Linux {}, {}, Kubernetes 1.37,\n\
              Pebble 2.10.1. Everything runs on one machine: the API server, etcd, the Ingress controller, the CA, and the program.\n\
              A *floor* is measured in the same run: for nothing due, the same requests without reading their answers; for\n\
-             certificates, a bare instant-acme loop without a cluster, {} orders at a time.\n\n\
+             certificates, a bare instant-acme loop without a cluster, {} orders at a time. Pebble asks nobody to wait (`Retry-After: 0`): its usual\n\
+             second after each finalize would be for the program only, since the loop does not look at that header.\n\n\
              ![Growth of time and memory](benchmarks.svg)\n\n\
              | what | time | floor | ratio | CPU | peak memory | |\n|---|---|---|---|---|---|---|\n{rows}\n{}",
             said("date", &["-u", "+%Y-%m-%d"]),
