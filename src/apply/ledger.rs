@@ -11,7 +11,7 @@ use crate::decide::ledger::{Entry, EntryKey};
 use crate::decide::outcome::Failure;
 
 /// How long a write waits for others to go with it. Meanwhile the CA validates the order, which takes longer.
-const LINGER: Duration = Duration::from_millis(100);
+const LINGER: Duration = Duration::from_millis(250);
 
 /// An entry as it is to be: nothing where it is to go.
 type Change = (EntryKey, Option<Entry>);
