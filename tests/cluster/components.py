@@ -279,12 +279,22 @@ def envoy(cluster):
 
 def an_envoy(cluster, name, controller, ports):
     """The Envoy of a Contour with these ports."""
-    bootstrap = cluster.file(f"{name}.json")
+    bootstrap = lambda path: run([
+        # A path relative to Envoy's working directory: the length of a socket's path is limited.
+        cluster.binary("contour"), "bootstrap", "--admin-address", f"{name}.sock",
+        "--xds-address", LOOPBACK, "--xds-port", str(ports["xds"]),
+        "--xds-resource-version", "v3", path,
+    ])
+    return envoy_of(cluster, name, controller, ports, bootstrap, ["--service-cluster", "test", "--service-node", name])
+
+
+def envoy_of(cluster, name, controller, ports, bootstrap, arguments=()):
+    """An Envoy whose controller is a component of this name; `bootstrap` writes its configuration into a file."""
+    path = cluster.file(f"{name}.json")
     return Component(
         name=name,
         command=[
-            cluster.binary("envoy"), "-c", bootstrap,
-            "--service-cluster", "test", "--service-node", name, "--concurrency", "1",
+            cluster.binary("envoy"), "-c", path, *arguments, "--concurrency", "1",
             # Each certificate of each test is a filter chain, and one that is gone lives for ten minutes more by default: with hundreds
             # of them, new routes took up to 19 s.
             "--drain-time-s", "1",
@@ -292,12 +302,7 @@ def an_envoy(cluster, name, controller, ports):
             "--log-level", "warning",
         ],
         needs=(controller,),  # without it Envoy would wait longer for each further attempt
-        prepare=lambda: run([
-            # A path relative to Envoy's working directory: the length of a socket's path is limited.
-            cluster.binary("contour"), "bootstrap", "--admin-address", f"{name}.sock",
-            "--xds-address", LOOPBACK, "--xds-port", str(ports["xds"]),
-            "--xds-resource-version", "v3", bootstrap,
-        ]),
+        prepare=lambda: bootstrap(path),
         ready=lambda: ok(network.get(f"http://{LOOPBACK}:{ports['envoy_stats']}/ready")),
     )
 

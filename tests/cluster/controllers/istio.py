@@ -1,10 +1,11 @@
 """Istio's Gateways: its control plane outside of the cluster, and the Envoy of the others instead of its own proxy."""
 
 import json
+from pathlib import Path
 from string import Template
 
 import network
-from components import FILES, LOOPBACK, Component, kubectl, ok, run
+from components import FILES, LOOPBACK, Component, envoy_of, kubectl, ok, run
 
 from . import Controller, gateway_api
 
@@ -28,8 +29,8 @@ def _istiod(cluster):
         run([cluster.binary("keys"), "server", cluster.file("istiod"), LOOPBACK])
         run([cluster.binary("keys"), "client", cluster.file("istio-envoy"), IDENTITY])
         # There are no sidecars here, and Envoy speaks TLS of its own with nothing behind it.
-        (cluster.path / "istio-mesh.yaml").write_text("enableAutoMtls: false\ningressControllerMode: 'OFF'\n")
-        values = {"NAME": NAME, "PROXY": PROXY, "ADDRESS": cluster.address, "HTTP": port["http"], "HTTPS": port["https"]}
+        Path(mesh).write_text("enableAutoMtls: false\ningressControllerMode: 'OFF'\n")
+        values = {"NAME": NAME, "PROXY": PROXY, "HTTP": port["http"], "HTTPS": port["https"]}
         objects = Template((FILES / "istio.yaml").read_text()).substitute(values)
         kubectl(cluster, "apply", "-f", "-", text=objects)
         status = {"status": {"loadBalancer": {"ingress": [{"ip": cluster.address}]}}}
@@ -72,18 +73,9 @@ def _istiod(cluster):
 
 
 def _envoy(cluster):
-    port, name = _ports(cluster), f"{NAME}-envoy"
-    bootstrap = cluster.path / f"{name}.json"
-    return Component(
-        name=name,
-        command=[
-            cluster.binary("envoy"), "-c", str(bootstrap), "--concurrency", "1", "--drain-time-s", "1",
-            "--disable-hot-restart", "--log-level", "warning",
-        ],
-        needs=(NAME,),
-        prepare=lambda: bootstrap.write_text(json.dumps(_bootstrap(cluster, port), indent=2)),
-        ready=lambda: ok(network.get(f"http://{LOOPBACK}:{port['envoy_stats']}/ready")),
-    )
+    port = _ports(cluster)
+    bootstrap = lambda path: Path(path).write_text(json.dumps(_bootstrap(cluster, port), indent=2))
+    return envoy_of(cluster, f"{NAME}-envoy", NAME, port, bootstrap)
 
 
 def _bootstrap(cluster, port):

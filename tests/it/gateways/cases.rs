@@ -38,6 +38,24 @@ spec:
         self.object("Gateway", name, &spec, listeners)
     }
 
+    /// A Gateway, `g`, that wants nothing itself, and takes ListenerSets of its own namespace (`Same`) or of all (`All`).
+    fn open_gateway(&self, listeners: &[String], from: &str) -> String {
+        self.gateway("g", listeners)
+            .replace("tls-acme: \"true\"", "tls-acme: \"false\"")
+            .replace(
+                "  listeners:",
+                &format!("  allowedListeners: {{namespaces: {{from: {from}}}}}\n  listeners:"),
+            )
+    }
+
+    /// A second namespace of the same scene.
+    fn elsewhere(&self) -> Self {
+        Self {
+            scene: self.scene,
+            namespace: self.scene.namespace("app"),
+        }
+    }
+
     pub fn http(&self) -> String {
         self.http_for("http", "")
     }
@@ -182,10 +200,7 @@ pub const CASES: &[Case] = &[
             let https = site
                 .https("a", &host("a"), "a-tls")
                 .replace(", tls", &format!(", {all}, tls"));
-            let elsewhere = Site {
-                scene: site.scene,
-                namespace: site.scene.namespace("app"),
-            };
+            let elsewhere = site.elsewhere();
             let parent = format!("{{name: g, namespace: {}}}", site.namespace);
             site.gateway("g", &[http, https]) + &elsewhere.route("r", &parent, &host("a"), WEB)
         },
@@ -231,14 +246,10 @@ pub const CASES: &[Case] = &[
         name: "set",
         what: "a ListenerSet",
         manifests: |site, host| {
-            let open = site.gateway("g", &[site.http()]).replace(
-                "  listeners:",
-                "  allowedListeners: {namespaces: {from: Same}}\n  listeners:",
-            );
+            let open = site.open_gateway(&[site.http()], "Same");
             let parent = "parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}";
             let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
-            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
-                + &site.object("ListenerSet", "s", parent, &[site.https("a", &host("a"), "a-tls")])
+            open + &site.object("ListenerSet", "s", parent, &[site.https("a", &host("a"), "a-tls")])
                 + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
                 + &site.route("r", attached, &host("a"), WEB)
         },
@@ -252,21 +263,14 @@ pub const CASES: &[Case] = &[
         name: "set-elsewhere",
         what: "a ListenerSet in another namespace, with its Secret",
         manifests: |site, host| {
-            let open = site.gateway("g", &[site.http()]).replace(
-                "  listeners:",
-                "  allowedListeners: {namespaces: {from: All}}\n  listeners:",
-            );
-            let elsewhere = Site {
-                scene: site.scene,
-                namespace: site.scene.namespace("app"),
-            };
+            let open = site.open_gateway(&[site.http()], "All");
+            let elsewhere = site.elsewhere();
             let parent = format!(
                 "parentRef: {{group: gateway.networking.k8s.io, kind: Gateway, name: g, namespace: {}}}",
                 site.namespace
             );
             let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
-            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
-                + &elsewhere.object("ListenerSet", "s", &parent, &[site.https("a", &host("a"), "a-tls")])
+            open + &elsewhere.object("ListenerSet", "s", &parent, &[site.https("a", &host("a"), "a-tls")])
                 + &site.route("to-https", "{name: g, sectionName: http}", "", REDIRECT)
                 + &elsewhere.route("r", attached, &host("a"), WEB)
         },
@@ -281,21 +285,16 @@ pub const CASES: &[Case] = &[
         what: "a ListenerSet that has the listener for HTTP too",
         manifests: |site, host| {
             let other = site.http_for("http", &format!(", hostname: {}", host("other")));
-            let open = site.gateway("g", &[other]).replace(
-                "  listeners:",
-                "  allowedListeners: {namespaces: {from: Same}}\n  listeners:",
-            );
+            let open = site.open_gateway(&[other], "Same");
             let parent = "parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}";
             let attached = "{group: gateway.networking.k8s.io, kind: ListenerSet, name: s}";
             let http = site.http_for("http", &format!(", hostname: {}", host("a")));
-            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
-                + &site.object(
-                    "ListenerSet",
-                    "s",
-                    parent,
-                    &[http, site.https("a", &host("a"), "a-tls")],
-                )
-                + &site.route("r", attached, &host("a"), WEB)
+            open + &site.object(
+                "ListenerSet",
+                "s",
+                parent,
+                &[http, site.https("a", &host("a"), "a-tls")],
+            ) + &site.route("r", attached, &host("a"), WEB)
         },
         secrets: &[("a-tls", "a")],
         ends: |controller| match controller.listener_sets {
