@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::digest::digest;
+use super::digest::{digest, hex};
 use super::directory::Directory;
 use super::name::{DnsName, SecretRef};
 
@@ -16,6 +16,9 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 /// So long after its next attempt could have been, a refusal tells nothing of the next one any more.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The most characters of a refusal's sentence that are kept: all that Let's Encrypt says, and not what a host answered at length.
+/// Thousands of refusals have to fit into one Secret.
+const PROBLEM_LENGTH: usize = 500;
 /// The jitter adds this share of a pause at most, so that certificates which failed together are not tried together.
 const JITTER: f64 = 0.1;
 
@@ -38,8 +41,9 @@ pub struct Attempts {
     pub namespace: String,
     /// The Secret's name.
     pub secret: String,
-    /// The names that were ordered, sorted. With other names it is another matter.
-    pub hosts: Vec<String>,
+    /// A digest of the names that were ordered. With other names it is another matter.
+    #[serde(default)]
+    pub names: String,
     /// The directory's URL.
     pub directory: String,
     /// The account's URL there.
@@ -54,6 +58,9 @@ pub struct Attempts {
     pub at: Timestamp,
     /// When the next attempt may be.
     pub next: Timestamp,
+    /// The time before which the CA said that it takes none; the next attempt may be later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// What an attempt was for, and with whom.
@@ -80,14 +87,15 @@ impl Attempts {
         Self {
             namespace: attempt.secret.namespace.to_string(),
             secret: attempt.secret.name.to_string(),
-            hosts: attempt.hosts.iter().map(ToString::to_string).collect(),
+            names: names(attempt.hosts),
             directory: attempt.directory.to_owned(),
             account: attempt.account.to_owned(),
             count,
             class: refused.class.clone(),
-            problem: refused.problem.clone(),
+            problem: refused.problem.chars().take(PROBLEM_LENGTH).collect(),
             at: now,
             next: refused.not_before.map_or(next, |time| time.max(next)),
+            not_before: refused.not_before,
         }
     }
 
@@ -103,16 +111,18 @@ impl Attempts {
 
     /// Whether they were attempts at these names.
     pub fn are_for(&self, hosts: &[DnsName]) -> bool {
-        hosts
-            .iter()
-            .map(DnsName::as_str)
-            .eq(self.hosts.iter().map(String::as_str))
+        self.names == names(hosts)
     }
 
     /// Whether the directory refused them, and the account where one is known.
     pub fn are_at(&self, directory: &Directory, account: Option<&str>) -> bool {
         self.directory == directory.url() && account.is_none_or(|account| account == self.account)
     }
+}
+
+fn names(hosts: &[DnsName]) -> String {
+    let hosts: Vec<&[u8]> = hosts.iter().map(|host| host.as_str().as_bytes()).collect();
+    hex(&digest(&hosts))
 }
 
 /// Ten minutes, twice as long after each failure, a day at most, and up to a tenth more.

@@ -29,12 +29,13 @@ impl CaLimits {
         let (Some(ledger), Some(directory)) = (observed.ledger.found(), &policy.directory) else {
             return limits;
         };
-        let at_directory = ledger
-            .attempts
-            .iter()
-            .filter(|attempts| attempts.directory == directory.url());
-        for attempts in at_directory.filter(|attempts| attempts.next > observed.now) {
-            limits.add(&attempts.class, &attempts.problem, attempts.next);
+        let account = observed.account.as_deref();
+        let theirs = ledger.attempts.iter().filter(|it| it.are_at(directory, account));
+        for attempts in theirs {
+            // Not its next attempt: that is later after each refusal, up to a day, which is nobody else's matter.
+            if let Some(until) = attempts.not_before.filter(|until| *until > observed.now) {
+                limits.add(&attempts.class, &attempts.problem, until);
+            }
         }
         limits
     }
@@ -156,8 +157,15 @@ mod tests {
             problem: REFUSED.into(),
             not_before: Some(until),
         };
-        let attempts = Attempts::after(None, &attempt, &refused, until - jiff::SignedDuration::from_hours(1));
+        // The tenth in a row: its own next attempt is a day later.
+        let before = until - jiff::SignedDuration::from_hours(1);
+        let attempts = (0..10).fold(None, |attempts, _| {
+            Some(Attempts::after(attempts.as_ref(), &attempt, &refused, before))
+        });
+        let attempts = attempts.expect("ten");
+        assert!(attempts.next > until + jiff::SignedDuration::from_hours(20));
         Observed {
+            account: Some("https://ca.example/acct/1".to_owned()),
             ledger: Read::Found(Ledger {
                 attempts: vec![attempts],
                 ..Ledger::default()
@@ -169,13 +177,14 @@ mod tests {
     #[test]
     fn a_domain_is_held_back_at_this_ca_until_the_time_that_it_says() {
         let until = now() + jiff::SignedDuration::from_hours(3);
-        let at = |directory: &str, until, class| {
+        let with = |directory: &str, observed: &Observed| {
             let policy = Policy {
                 directory: Some(directory.parse().expect("a directory")),
                 ..Policy::default()
             };
-            CaLimits::of(&refused_until(until, class), &policy)
+            CaLimits::of(observed, &policy)
         };
+        let at = |directory: &str, until, class| with(directory, &refused_until(until, class));
         let limits = at("https://ca.example/dir", until, "rateLimited");
         for (wanted, expected) in [
             (&["example.co.uk"][..], Some("example.co.uk")),
@@ -191,8 +200,11 @@ mod tests {
                 .map(|hold| (hold.until, hold.why.contains("`example.co.uk`")));
             assert_eq!(held, expected.map(|_: &str| (until, true)), "{wanted:?}");
         }
-        // Another CA's, one that is over, and a problem of another class, which may quote a host's answer.
+        let mut with_another_account = refused_until(until, "rateLimited");
+        with_another_account.account = Some("https://ca.example/acct/2".to_owned());
+        // Another CA's, another account's, one that is over, and a problem of another class, which may quote a host's answer.
         for limits in [
+            with("https://ca.example/dir", &with_another_account),
             at("https://other.example/dir", until, "rateLimited"),
             at("https://ca.example/dir", now(), "rateLimited"),
             at("https://ca.example/dir", until, "unauthorized"),

@@ -16,3 +16,8 @@ pub(super) fn digest(parts: &[&[u8]]) -> Digest {
     digest.copy_from_slice(half);
     digest
 }
+
+/// A digest as text.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 
+use super::digest::hex;
+
 /// The Secret of the home namespace that holds the accounts' keys, a data key per directory.
 pub const ACCOUNT_SECRET: &str = "kube-lego-account";
 
@@ -136,7 +138,7 @@ impl Directory {
     /// The data key of this directory's account in [`ACCOUNT_SECRET`]: `acme-` and the first 16 hex digits of the URL's SHA-256.
     pub fn account_key(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.url.as_bytes());
-        let hex: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&digest.as_ref()[..8]);
         format!("acme-{hex}.json")
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
 use super::backoff::Attempts;
-use super::digest::{Digest, digest};
+use super::digest::{Digest, digest, hex};
 use super::directory::Directory;
 use super::name::{DnsName, SecretRef};
 
@@ -202,8 +202,7 @@ impl EntryKey {
             return key;
         }
         let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{kind}.{hex}")
+        format!("{kind}.{}", hex(digest.as_ref()))
     }
 }
 

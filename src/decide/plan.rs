@@ -350,13 +350,36 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
         };
         attempts.are_over(observed.now) || gone && !observed.namespaces_unseen
     };
-    let attempts = ledger.attempts.iter().filter(unwanted).map(Attempts::secret);
-    let attempts = attempts.map(|secret| (EntryKind::Attempts, secret));
+    let (unwanted, wanted): (Vec<_>, Vec<_>) = ledger.attempts.iter().partition(unwanted);
+    let attempts = unwanted.into_iter().chain(beyond_the_room(wanted));
+    let attempts = attempts.map(|attempts| (EntryKind::Attempts, attempts.secret()));
     pending
         .chain(attempts)
         .map(|(kind, secret)| EntryKey::new(kind, secret))
         .collect()
 }
+
+/// The refusals that are too many to be remembered: those that would be tried again first.
+///
+/// A Secret holds 1 MiB (<https://kubernetes.io/docs/concepts/configuration/secret/>). Where it is full, no order can be noted
+/// either, so nobody would get a certificate, and one tenant can have thousands refused.
+fn beyond_the_room(mut attempts: Vec<&Attempts>) -> Vec<&Attempts> {
+    attempts.sort_by_key(|attempts| std::cmp::Reverse(attempts.next));
+    let mut room = ATTEMPTS_BYTES;
+    let fits = |attempts: &&Attempts| {
+        let size = serde_json::to_string(attempts).map_or(0, |entry| entry.len());
+        let left = room.checked_sub(size);
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    let remembered = attempts.iter().copied().take_while(fits).count();
+    let mut beyond = attempts.split_off(remembered);
+    beyond.reverse();
+    beyond
+}
+
+/// Of a ledger, in bytes.
+const ATTEMPTS_BYTES: usize = 700 << 10;
 
 /// Whether the entry's certificate is stored: its run was killed before it could forget it.
 fn is_stored(pending: &Pending, observed: &Observed) -> bool {

@@ -73,11 +73,7 @@ fn a_hundred_runs_ask_a_ca_that_refuses_as_often_as_the_schedule_says() {
     scene.run(&[]).exits(1);
     assert_eq!(scene.pebble.count("Added order"), 2);
     let entry = attempts(&scene, &namespace);
-    assert_eq!(
-        (&entry["count"], &entry["hosts"]),
-        (&json!(2), &json!([HOST])),
-        "{entry}"
-    );
+    assert_eq!(entry["count"], 2, "{entry}");
     assert!(!entry["problem"].as_str().unwrap_or_default().is_empty(), "{entry}");
 
     // Who names it is obeyed, and other hosts are another matter.

@@ -1,8 +1,25 @@
 //! What the ledger has to say in a plan.
 
 use super::*;
-use crate::decide::backoff::Attempts;
+use crate::decide::backoff::{Attempt, Attempts, Refused};
 use crate::decide::ledger::PrivateKeyPem;
+
+/// One refusal of this certificate, a minute ago.
+fn attempts(secret: &str, hosts: &[&str], directory: &str) -> Attempts {
+    let hosts: Vec<DnsName> = hosts.iter().map(|host| host.parse().expect("a name")).collect();
+    let attempt = Attempt {
+        secret: &SecretRef::new("web", secret),
+        hosts: &hosts,
+        directory,
+        account: "https://ca.example/acct/1",
+    };
+    let refused = Refused {
+        class: "unauthorized".into(),
+        problem: "`a.example`: no answer".into(),
+        not_before: None,
+    };
+    Attempts::after(None, &attempt, &refused, now() - SignedDuration::from_mins(1))
+}
 
 #[test]
 fn a_key_that_nobody_needs_any_more_is_something_to_do() {
@@ -89,16 +106,9 @@ fn an_entry_of_the_ledger_goes_once_its_certificate_is_stored() {
 #[test]
 fn what_the_ca_refused_lately_waits() {
     let entry = |hosts: &[&str], directory: &str| Attempts {
-        namespace: "web".into(),
-        secret: "a-tls".into(),
-        hosts: hosts.iter().map(ToString::to_string).collect(),
-        directory: directory.into(),
-        account: "https://ca.example/acct/1".into(),
         count: 3,
-        class: "unauthorized".into(),
-        problem: "`a.example`: no answer".into(),
-        at: now() - SignedDuration::from_mins(1),
         next: now() + SignedDuration::from_mins(40),
+        ..attempts("a-tls", hosts, directory)
     };
     let both: &[&str] = &["a.example", "b.example"];
     let late = |mut entry: Attempts, minutes: i64| {
@@ -203,22 +213,37 @@ fn attempts_that_nobody_in_sight_asks_for_stay_only_while_somebody_out_of_sight_
         let what = format!("{unseen:?}, {namespaces_unseen}");
         observed.gateways_unseen = Some(unseen);
         observed.namespaces_unseen = namespaces_unseen;
-        let attempts = Attempts {
-            namespace: "web".into(),
-            secret: "a-tls".into(),
-            hosts: vec!["a.example".into()],
-            directory: DIRECTORY.into(),
-            account: "https://ca.example/acct/1".into(),
-            count: 1,
-            class: "dns".into(),
-            problem: "`a.example`: no answer".into(),
-            at: now(),
-            next: now() + SignedDuration::from_mins(10),
-        };
         observed.ledger = Read::Found(Ledger {
-            attempts: vec![attempts],
+            attempts: vec![attempts("a-tls", &["a.example"], DIRECTORY)],
             ..Ledger::default()
         });
         assert_eq!(plan(&observed, &policy()).forget.len(), forgotten, "{what}");
     }
+}
+
+#[test]
+fn refusals_leave_room_in_the_ledger_for_orders() {
+    let refused = |count: usize| {
+        let mut observed = observed(Vec::new(), Read::Absent);
+        // Nothing is forgotten for being unwanted.
+        observed.namespaces_unseen = true;
+        let attempts = (0..count).map(|number| {
+            let mut attempts = attempts(&format!("{number}-tls"), &["a.example"], DIRECTORY);
+            attempts.problem = "x".repeat(500);
+            attempts.next = now() + SignedDuration::from_mins(number as i64);
+            attempts
+        });
+        observed.ledger = Read::Found(Ledger {
+            attempts: attempts.collect(),
+            ..Ledger::default()
+        });
+        let forgotten = plan(&observed, &policy()).forget.into_iter();
+        forgotten.map(|key| key.secret.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(600), Vec::<String>::new());
+    let forgotten = refused(2_000);
+    assert!((900..1_300).contains(&forgotten.len()), "{}", forgotten.len());
+    // The ones that would be tried again first.
+    let first: Vec<String> = (0..forgotten.len()).map(|number| format!("{number}-tls")).collect();
+    assert_eq!(forgotten, first);
 }
