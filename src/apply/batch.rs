@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::adapters::acme::Account;
 use crate::adapters::cluster::{Held, Presented};
-use crate::adapters::probe::{ChallengeObject, ProbeFailure, ProbeSettings, Prober};
+use crate::adapters::probe::{ChallengeObject, ProbeFailure, ProbeSettings, Probed, Prober};
 use crate::apply::context::Context;
 use crate::apply::order;
 use crate::apply::outcomes::OutcomeLog;
@@ -249,7 +249,12 @@ async fn probe(
         let routes = decision.routes.iter().filter(|route| route.host == *host);
         let proofs = routes.map(|route| proof(&route.via, classes));
         let proof = proofs.max_by_key(|proof| proof.over)?;
-        let probed = prober.probe(host, &status_addresses(certificate, host), proof).await;
+        let probed = Probed {
+            host,
+            namespace: &certificate.secret.namespace,
+            status: &status_addresses(certificate, host),
+        };
+        let probed = prober.probe(probed, proof).await;
         probed.err().map(|failure| (host, failure))
     });
     let failures: Vec<_> = futures::future::join_all(probes).await.into_iter().flatten().collect();

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::failure::ProbeFailure;
+use super::places::Places;
+use super::prober::Probed;
 use super::wire;
 use crate::decide::caa::{CaaRecord, climb, judge};
 use crate::decide::name::DnsName;
@@ -25,7 +27,7 @@ type Said = Result<Vec<CaaRecord>, String>;
 pub(super) struct Caa {
     identities: Vec<String>,
     said: Mutex<HashMap<String, Arc<OnceCell<Said>>>>,
-    turns: Semaphore,
+    turns: Places,
 }
 
 impl Caa {
@@ -33,17 +35,17 @@ impl Caa {
         Self {
             identities,
             said: Mutex::default(),
-            turns: Semaphore::new(HOSTS_MAX),
+            turns: Places::new(HOSTS_MAX),
         }
     }
 
     /// Whether the CA may sign for a host. Where DNS does not say, the CA decides.
-    pub(super) async fn check(&self, resolver: &TokioResolver, host: &DnsName) -> Result<(), ProbeFailure> {
+    pub(super) async fn check(&self, resolver: &TokioResolver, probed: Probed<'_>) -> Result<(), ProbeFailure> {
+        let Probed { host, namespace, .. } = probed;
         if self.identities.is_empty() {
             return Ok(());
         }
-        // It is never closed.
-        let _turn = self.turns.acquire().await;
+        let _turn = self.turns.take(namespace).await;
         let why = match timeout(DEADLINE, self.relevant(resolver, host)).await {
             Ok(Ok(records)) => {
                 return judge(&records, &self.identities).map_err(|refusal| ProbeFailure::Forbidden {

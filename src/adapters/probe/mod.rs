@@ -12,6 +12,7 @@
 
 mod caa;
 mod failure;
+mod places;
 mod prober;
 mod proof;
 mod rules;
@@ -21,6 +22,6 @@ mod tests;
 mod wire;
 
 pub use self::failure::{ChallengeObject, ProbeFailure, Speaker};
-pub use self::prober::{ProbeError, Prober};
+pub use self::prober::{ProbeError, Probed, Prober};
 pub use self::proof::{Proved, Way};
 pub use self::settings::{ProbeMode, ProbeSettings};

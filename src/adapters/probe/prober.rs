@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::try_join;
 use hickory_resolver::TokioResolver;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::{TlsConnector, rustls};
 
 use super::caa::Caa;
 use super::failure::{CIRCLE, ProbeFailure};
+use super::places::Places;
 use super::proof::{Answered, Proved, Row, Way};
 use super::rules::{Answer, Target, Verdict, judge, may_fall_back, reachable};
 use super::settings::{ProbeMode, ProbeSettings};
@@ -31,6 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(750);
 const ATTEMPTS_MAX: usize = 400;
 /// Questions that are under way at the same time: each takes memory here, and in the challenge responder that it reaches.
 const QUESTIONS_MAX: usize = 32;
+/// What has no answer after so long has reached no responder of ours, and no longer counts as one of these.
+const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) const REDIRECTS_MAX: usize = 10;
 
 /// Why there is no prober.
@@ -57,8 +59,19 @@ pub struct Prober {
     tls: TlsConnector,
     seed: [u8; 32],
     tokens: AtomicU64,
-    turns: Semaphore,
-    questions: Semaphore,
+    turns: Places,
+    questions: Places,
+}
+
+/// Whose question it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Probed<'a> {
+    /// The host.
+    pub host: &'a DnsName,
+    /// The namespace that wants a certificate for it.
+    pub namespace: &'a str,
+    /// The IP addresses and host names that a controller wrote into the Ingress's status.
+    pub status: &'a [String],
 }
 
 impl Prober {
@@ -79,42 +92,36 @@ impl Prober {
             thumbprint,
             seed,
             tokens: AtomicU64::new(0),
-            turns: Semaphore::new(ATTEMPTS_MAX),
-            questions: Semaphore::new(QUESTIONS_MAX),
+            turns: Places::new(ATTEMPTS_MAX),
+            questions: Places::new(QUESTIONS_MAX),
         })
     }
 
-    /// Asks until `host` has given this run's answer as often in a row, and over as long a time, as `proof` demands; meanwhile asks
+    /// Asks until the host has given this run's answer as often in a row, and over as long a time, as `proof` demands; meanwhile asks
     /// whether the CA may sign for it.
     ///
-    /// `status_addresses` are the IP addresses and host names that a controller wrote into the Ingress's status.
     /// If the future is dropped, the probe ends. Only the resolver has tasks of its own.
     ///
     /// # Errors
     ///
     /// The last failure before the deadline. A failure that waiting does not change is returned when it is seen twice, a CAA record
     /// that forbids the CA at once.
-    pub async fn probe(
-        &self,
-        host: &DnsName,
-        status_addresses: &[String],
-        proof: Proof,
-    ) -> Result<Proved, ProbeFailure> {
-        let may_sign = self.caa.check(&self.resolver, host);
-        let ((), proved) = try_join(may_sign, self.prove(host, status_addresses, proof)).await?;
+    pub async fn probe(&self, probed: Probed<'_>, proof: Proof) -> Result<Proved, ProbeFailure> {
+        let may_sign = self.caa.check(&self.resolver, probed);
+        let ((), proved) = try_join(may_sign, self.prove(probed, proof)).await?;
         Ok(proved)
     }
 
-    async fn prove(&self, host: &DnsName, status_addresses: &[String], proof: Proof) -> Result<Proved, ProbeFailure> {
+    async fn prove(&self, probed: Probed<'_>, proof: Proof) -> Result<Proved, ProbeFailure> {
+        let Probed { host, namespace, .. } = probed;
         let deadline = Instant::now() + self.settings.deadline.min(Duration::from_secs(86_400));
         let (mut seen, mut lasting) = (None, 0);
         let mut row = Row::default();
         let mut pause_after_bad = FIRST_PAUSE;
         loop {
             let attempt = async {
-                // It is never closed.
-                let _turn = self.turns.acquire().await;
-                self.attempt(host, status_addresses, row.way).await
+                let _turn = self.turns.take(namespace).await;
+                self.attempt(probed, row.way).await
             };
             let pause = match timeout_at(deadline, attempt).await {
                 Ok(Ok(answered)) => {
@@ -150,16 +157,17 @@ impl Prober {
     }
 
     /// Asks once: by the row's way or, at its start, by the mode's.
-    async fn attempt(&self, host: &DnsName, status: &[String], way: Option<Way>) -> Result<Answered, ProbeFailure> {
+    async fn attempt(&self, probed: Probed<'_>, way: Option<Way>) -> Result<Answered, ProbeFailure> {
+        let Probed { host, status, .. } = probed;
         let mode = self.settings.mode;
         if mode == ProbeMode::Ingress || way == Some(Way::Ingress) {
             let addresses = self.status_addresses(status).await;
             if addresses.is_empty() {
                 return Err(ProbeFailure::StatusMissing { host: host.clone() });
             }
-            return self.ask(host, Some(&addresses)).await;
+            return self.ask(probed, Some(&addresses)).await;
         }
-        let failure = match self.ask(host, None).await {
+        let failure = match self.ask(probed, None).await {
             Err(failure @ ProbeFailure::ConnectFailed { .. }) if mode == ProbeMode::Auto => failure,
             done => return done,
         };
@@ -168,7 +176,7 @@ impl Prober {
             return Err(failure);
         }
         log::debug!("asking at the Ingress's address instead: {failure}");
-        match self.ask(host, Some(&behind)).await {
+        match self.ask(probed, Some(&behind)).await {
             // Both ways failed. The public one is the one that the CA uses.
             Err(ProbeFailure::ConnectFailed { .. }) => Err(failure),
             done => done,
@@ -176,7 +184,8 @@ impl Prober {
     }
 
     /// Asks once and follows redirects. `behind` has the addresses of the host if they are not taken from DNS.
-    async fn ask(&self, host: &DnsName, behind: Option<&[IpAddr]>) -> Result<Answered, ProbeFailure> {
+    async fn ask(&self, probed: Probed<'_>, behind: Option<&[IpAddr]>) -> Result<Answered, ProbeFailure> {
+        let Probed { host, namespace, .. } = probed;
         let token = self.token();
         let expected = format!("{token}.{}", self.thumbprint);
         let mut target = Target {
@@ -193,7 +202,7 @@ impl Prober {
                 Some(addresses) if target.host == *host => addresses.to_vec(),
                 _ => self.public_addresses(&target.host).await?,
             };
-            let (answer, address) = self.step(&target, addresses, &url, redirects).await?;
+            let (answer, address) = self.step(namespace, &target, addresses, &url, redirects).await?;
             let location = match judge(&answer, &expected, &self.run) {
                 Verdict::Good => {
                     let way = if behind.is_some() { Way::Ingress } else { Way::Public };
@@ -232,6 +241,7 @@ impl Prober {
     /// One connection, one request, one answer.
     async fn step(
         &self,
+        namespace: &str,
         target: &Target,
         addresses: Vec<IpAddr>,
         url: &str,
@@ -249,8 +259,16 @@ impl Prober {
                 });
             }
         };
-        let _question = self.questions.acquire().await;
-        match wire::exchange(&self.tls, target, stream).await {
+        let mut exchange = Box::pin(wire::exchange(&self.tls, target, stream));
+        let within_patience = {
+            let _question = self.questions.take(namespace).await;
+            timeout(PATIENCE, &mut exchange).await
+        };
+        let exchanged = match within_patience {
+            Ok(exchanged) => exchanged,
+            Err(_) => exchange.await,
+        };
+        match exchanged {
             Ok(answer) => Ok((answer, address)),
             Err(cause) => Err(ProbeFailure::NoAnswer { url, address, cause }),
         }

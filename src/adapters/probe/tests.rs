@@ -13,6 +13,7 @@ use tokio_rustls::rustls;
 
 use super::prober::REDIRECTS_MAX;
 use super::*;
+use crate::decide::name::DnsName;
 use crate::decide::observed::CHALLENGE_PATH;
 use crate::decide::route::Proof;
 use crate::decide::route::RUN_HEADER;
@@ -150,9 +151,12 @@ const RELOADS: Proof = Proof {
 async fn probe(settings: ProbeSettings, status: &[&str]) -> Result<Proved, ProbeFailure> {
     let prober = Prober::new(settings, RUN.parse().expect("a run's id"), "THUMB".into()).expect("a prober");
     let status: Vec<String> = status.iter().map(|text| (*text).to_owned()).collect();
-    prober
-        .probe(&"a.example".parse().expect("a name"), &status, RELOADS)
-        .await
+    let probed = Probed {
+        host: &"a.example".parse().expect("a name"),
+        namespace: "web",
+        status: &status,
+    };
+    prober.probe(probed, RELOADS).await
 }
 
 #[tokio::test]
@@ -340,4 +344,45 @@ async fn an_endless_body_and_a_silent_server_are_not_waited_for() {
     mute.deadline = Duration::from_millis(500);
     let failure = probe(mute, &[]).await.expect_err("no proof");
     assert_eq!(failure.kind(), "TooSlow");
+}
+
+/// Hosts that take connections and say nothing, more of them than there are places, and one that answers.
+#[tokio::test]
+async fn whoever_says_nothing_keeps_nobody_waiting() {
+    let (port, _) = server(|_, path| good(path)).await;
+    let silent = TcpListener::bind(("127.0.0.3", port)).await.expect("a port");
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            kept.push(stream);
+        }
+    });
+    let settings = ProbeSettings {
+        mode: ProbeMode::Ingress,
+        ..settings(dns(None).await, port)
+    };
+    let prober = Prober::new(settings, RUN.parse().expect("a run's id"), "THUMB".into()).expect("a prober");
+    let (silent, good) = (["127.0.0.3".to_owned()], ["127.0.0.1".to_owned()]);
+    for (namespace, most) in [("other", 2), ("silent", 6)] {
+        let host: DnsName = "a.example".parse().expect("a name");
+        let of = |namespace, status| Probed {
+            host: &host,
+            namespace,
+            status,
+        };
+        let others = (0..100).map(|_| prober.probe(of("silent", &silent), RELOADS));
+        let others = futures::future::join_all(others);
+        let begun = Instant::now();
+        let healthy = async {
+            tokio::task::yield_now().await;
+            prober.probe(of(namespace, &good), RELOADS).await
+        };
+        let proved = match futures::future::select(Box::pin(others), Box::pin(healthy)).await {
+            futures::future::Either::Left(..) => panic!("nobody answers there"),
+            futures::future::Either::Right((proved, _)) => proved,
+        };
+        proved.expect("a proof");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(most), "{namespace}: {took:?}");
+    }
 }
