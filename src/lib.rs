@@ -47,6 +47,7 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 
 use adapters::responder::Responder;
+use apply::Applied;
 use apply::context::Context;
 use apply::stop::Stop;
 use cli::{Action, Cli, Format, Settings, Source};
@@ -126,11 +127,7 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
         Action::Run { output, timeout } => {
             let begun = Instant::now();
             let (report, unfinished) = run_once(site, settings, &stop.or_after(*timeout)).await?;
-            let status = if unfinished.is_some() {
-                ExitStatus::Failure
-            } else {
-                report.exit_status()
-            };
+            let status = ended(&report, unfinished.as_ref());
             let report = report.timed(Timing {
                 ended: Timestamp::now(),
                 duration: begun.elapsed().try_into().unwrap_or(SignedDuration::MAX),
@@ -143,11 +140,12 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
             })
         }
         Action::Clean => {
-            let report = clean(site, settings, stop).await?;
-            let style = settings.style;
-            Ok(Ending::new(report.exit_status(), move |out| {
-                report.write_clean_text(out, &style)
-            }))
+            let (report, unfinished) = clean(site, settings, stop).await?;
+            let (status, style) = (ended(&report, unfinished.as_ref()), settings.style);
+            Ok(Ending {
+                unfinished,
+                ..Ending::new(status, move |out| report.write_clean_text(out, &style))
+            })
         }
         _ => {
             site.warn_of_authority();
@@ -155,6 +153,10 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
             Ok(shown(observed, plan, settings))
         }
     }
+}
+
+fn ended(report: &Report, unfinished: Option<&anyhow::Error>) -> ExitStatus {
+    unfinished.map_or_else(|| report.exit_status(), |_| ExitStatus::Failure)
 }
 
 /// A plan that nobody applies, as a report or explained.
@@ -191,12 +193,15 @@ async fn run_once(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Resul
             let (_, plan) = unless_stopped(look_at(&context.site, settings), stop).await?;
             let applied = apply::apply(&plan, held, &context).await?;
             tell(&events(&plan, &applied.outcomes, &context.run), &context).await;
-            Ok((
-                Report::of_run(plan, applied.outcomes, settings.directory_url()),
-                applied.unfinished,
-            ))
+            Ok(applied_report(plan, applied, settings.directory_url()))
         })
         .await
+}
+
+/// The report, and why something is left. What could not be removed is not said to be.
+fn applied_report(mut plan: Plan, applied: Applied, directory: Option<&str>) -> (Report, Option<anyhow::Error>) {
+    plan.sweep.retain(|leftover| !applied.unswept.contains(&leftover.uid));
+    (Report::of_run(plan, applied.outcomes, directory), applied.unfinished)
 }
 
 /// Pushes the metrics. That they could not be is no failure of what was done.
@@ -223,21 +228,21 @@ async fn tell(events: &[Event], context: &Context) {
 }
 
 /// The same flow with a plan that has nothing but the sweep.
-async fn clean(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<Report> {
+async fn clean(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
     let look = async |site: &Site| {
         let observed = observe::leftovers(&site.cluster, &site.home).await?;
         anyhow::Ok(plan(&observed, &settings.policy).only_sweep())
     };
     let plan = unless_stopped(look(&site), stop).await?;
     if plan.is_idle() {
-        return Ok(Report::of_plan(plan, None));
+        return Ok((Report::of_plan(plan, None), None));
     }
     let context = Context::new(site, settings, stop.clone())?;
     context
         .under_lease(async |held| {
             let plan = unless_stopped(look(&context.site), stop).await?;
             let applied = apply::apply(&plan, held, &context).await?;
-            Ok(Report::of_run(plan, applied.outcomes, None))
+            Ok(applied_report(plan, applied, None))
         })
         .await
 }

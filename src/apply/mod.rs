@@ -12,6 +12,7 @@ pub mod progress;
 mod solver;
 pub mod stop;
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::adapters::cluster::Held;
 use crate::apply::batch::Batch;
 use crate::apply::context::Context;
 use crate::apply::outcomes::OutcomeLog;
-use crate::apply::prepare::prepare;
+use crate::apply::prepare::{Prepared, prepare};
 use crate::decide::outcome::Outcomes;
 use crate::decide::plan::Plan;
 use crate::problem;
@@ -38,6 +39,8 @@ pub struct Applied {
     pub outcomes: Outcomes,
     /// Why challenge objects are left. Certificates are not affected; the next run removes the objects.
     pub unfinished: Option<anyhow::Error>,
+    /// The uids of what earlier runs left and this one could not remove.
+    pub unswept: BTreeSet<String>,
 }
 
 /// Applies a plan. The Lease is held: there is no other way to get an `&Held` (I3).
@@ -46,12 +49,12 @@ pub struct Applied {
 /// Where the batch as a whole could not be served. What was stored stays, what was created for the challenges is gone.
 pub async fn apply(plan: &Plan, held: &Held, context: &Context) -> anyhow::Result<Applied> {
     let record = OutcomeLog::default();
-    let prepared = tokio::select! {
+    let Prepared { unswept, order } = tokio::select! {
         prepared = prepare(plan, held, context, &record) => prepared?,
         () = context.stop.requested_and_grace_over() => anyhow::bail!("stopped before anything was ordered"),
     };
-    let mut unfinished = None;
-    if let Some((account, due)) = prepared
+    let mut unfinished = unswept.why;
+    if let Some((account, due)) = order
         && !due.is_empty()
         && !context.stop.is_requested()
     {
@@ -70,7 +73,7 @@ pub async fn apply(plan: &Plan, held: &Held, context: &Context) -> anyhow::Resul
             ended = solving => ended,
             () = context.stop.requested_and_grace_over() => Ok(Ok(())),
         };
-        unfinished = withdraw(context).await.err();
+        unfinished = withdraw(context).await.err().or(unfinished);
         drop(answering);
         if let (Ok(Err(_)) | Err(_), Some(left)) = (&ended, &unfinished) {
             log::warn!("{}", problem::one_line(left));
@@ -80,6 +83,7 @@ pub async fn apply(plan: &Plan, held: &Held, context: &Context) -> anyhow::Resul
     Ok(Applied {
         outcomes: record.into_outcomes(),
         unfinished,
+        unswept: unswept.uids,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::apply::context::Context;
 use crate::apply::outcomes::OutcomeLog;
 use crate::apply::solver::Solver;
 use crate::decide::checks::claims_to_remove;
-use crate::decide::observed::{Leftover, Read};
+use crate::decide::observed::{Leftover, LeftoverKind, Read};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::{Decision, Plan};
 use crate::observe::site::Site;
@@ -25,7 +25,31 @@ const FINALIZER_DEADLINE: Duration = Duration::from_secs(10);
 /// Between two looks at whether they are done.
 const FINALIZER_PAUSE: Duration = Duration::from_secs(1);
 
-/// All of it: the sweep, the account, and the certificates that the rehearsal leaves.
+/// What there is to go on with.
+pub struct Prepared<'a> {
+    /// The HTTPRoutes of earlier runs that are still there.
+    pub unswept: Unswept,
+    /// The account, and the certificates that the rehearsal leaves; nothing where none is due.
+    pub order: Option<(Account, Vec<&'a Decision>)>,
+}
+
+/// What of the sweep could not be done.
+#[derive(Debug, Default)]
+pub struct Unswept {
+    /// The uids of the objects.
+    pub uids: BTreeSet<String>,
+    /// Why one of them is still there.
+    pub why: Option<anyhow::Error>,
+}
+
+impl Unswept {
+    fn add(&mut self, leftover: &Leftover, why: impl Into<anyhow::Error>) {
+        self.uids.insert(leftover.uid.clone());
+        self.why = Some(why.into());
+    }
+}
+
+/// All of it.
 ///
 /// # Errors
 /// Where nothing can be ordered, or the Lease is lost.
@@ -34,13 +58,22 @@ pub async fn prepare<'a>(
     held: &Held,
     context: &Context,
     record: &OutcomeLog,
-) -> anyhow::Result<Option<(Account, Vec<&'a Decision>)>> {
+) -> anyhow::Result<Prepared<'a>> {
     held.check()?;
-    sweep(plan, &context.site).await?;
+    let unswept = sweep(plan, &context.site).await?;
     forget(plan, held, &context.site).await?;
-    if plan.issue.is_empty() {
-        return Ok(None);
-    }
+    let order = match plan.issue.is_empty() {
+        true => None,
+        false => Some(prepare_orders(plan, context, record).await?),
+    };
+    Ok(Prepared { unswept, order })
+}
+
+async fn prepare_orders<'a>(
+    plan: &'a Plan,
+    context: &Context,
+    record: &OutcomeLog,
+) -> anyhow::Result<(Account, Vec<&'a Decision>)> {
     context.can_order()?;
     if let Some(unread) = &plan.ledger_unread {
         return Err(
@@ -54,38 +87,55 @@ pub async fn prepare<'a>(
     let due = without_closed_gateways(&plan.issue, &context.site, record).await;
     let due = rehearse(due, &account, context, record).await;
     let due = within_quotas(due, &context.site, record).await;
-    Ok(Some((account, due)))
+    Ok((account, due))
 }
 
-async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<()> {
+/// Returns which HTTPRoutes are still there. Those stand in namespaces of others, who can hold one, and give any of theirs our
+/// labels: that must not cost anybody a certificate. All else stands in the home namespace, and would be in this run's way.
+async fn sweep(plan: &Plan, site: &Site) -> anyhow::Result<Unswept> {
+    let mut unswept = Unswept::default();
+    let mut deleted = Vec::new();
     for leftover in &plan.sweep {
-        site.cluster.delete_leftover(leftover).await?;
-    }
-    let left = still_there(plan, site).await?;
-    for Leftover {
-        kind,
-        namespace,
-        name,
-        uid,
-        run,
-    } in &plan.sweep
-    {
-        if left.contains(uid) {
-            let kind_name = format!("{kind:?}").to_lowercase();
-            return Err(Wrong::new(
-                format!("{kind:?} `{namespace}/{name}` of run `{run}` was deleted and is still there: its finalizers hold it"),
-                format!("if the controller that should remove them no longer runs, remove them: `kubectl patch {kind_name} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'`"),
-            )
-            .into());
+        match site.cluster.delete_leftover(leftover).await {
+            Ok(()) => deleted.push(leftover),
+            Err(error) if leftover.kind == LeftoverKind::HttpRoute => unswept.add(leftover, error),
+            Err(error) => return Err(error.into()),
         }
-        log::info!("removed {kind:?} `{namespace}/{name}` of run `{run}`");
     }
-    Ok(())
+    let left = still_there(&deleted, site).await?;
+    for leftover in deleted {
+        let Leftover {
+            kind,
+            namespace,
+            name,
+            uid,
+            run,
+        } = leftover;
+        let kind_name = kind.kind();
+        if !left.contains(uid) {
+            log::info!("removed {kind_name} `{namespace}/{name}` of run `{run}`");
+            continue;
+        }
+        let held = Wrong::new(
+            format!(
+                "{kind_name} `{namespace}/{name}` of run `{run}` was deleted and is still there: its finalizers hold it"
+            ),
+            format!(
+                "if the controller that should remove them no longer runs, remove them: `kubectl patch {} -n {namespace} {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'`",
+                kind_name.to_lowercase()
+            ),
+        );
+        match kind {
+            LeftoverKind::HttpRoute => unswept.add(leftover, held),
+            _ => return Err(held.into()),
+        }
+    }
+    Ok(unswept)
 }
 
 /// Which of the objects that were deleted are there in spite of it. A finalizer may take a moment.
-async fn still_there(plan: &Plan, site: &Site) -> anyhow::Result<BTreeSet<String>> {
-    let mut left: BTreeSet<String> = plan.sweep.iter().map(|leftover| leftover.uid.clone()).collect();
+async fn still_there(deleted: &[&Leftover], site: &Site) -> anyhow::Result<BTreeSet<String>> {
+    let mut left: BTreeSet<String> = deleted.iter().map(|leftover| leftover.uid.clone()).collect();
     let deadline = Instant::now() + FINALIZER_DEADLINE;
     while !left.is_empty() {
         let there = site.cluster.list_leftovers(&site.home).await?;

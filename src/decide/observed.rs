@@ -21,8 +21,8 @@ use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
 pub use gateway::{
-    CertificateRef, Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject, Listener,
-    Parent, Unseen, complete, covers,
+    Admits, CertificateRef, Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject,
+    Listener, Parent, Unseen, complete, covers,
 };
 pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
 pub use source::Source;

@@ -274,6 +274,58 @@ fn an_installation_sweeps_what_it_left_itself() {
     kubectl(&["delete", "httproutes", "--all", "-n", &site.namespace], "");
 }
 
+/// Whoever may make HTTPRoutes in a namespace can give one our labels or our name there: that costs the certificates of its Gateway
+/// at most.
+#[test]
+#[ignore = "needs the test cluster with Gateways"]
+fn another_hands_http_route_costs_no_other_certificate() {
+    let controller = gateways();
+    let scene = Scene::on(&controller, "gw-hands");
+    let site = Site::of(&scene);
+    scene.apply(&web(&site.namespace));
+    let elsewhere = scene.namespace("elsewhere");
+    let host = |label: &str| format!("{label}.gw-hands.example");
+    for (gateway, secret) in [("g", "a-tls"), ("taken", "b-tls")] {
+        scene.apply(&site.gateway(gateway, &[site.http(), site.https("s", &host(gateway), secret)]));
+    }
+    let taken = format!("kube-lego-once-{}-taken", scene.home);
+    scene.apply(&site.route(&taken, "{name: nowhere}", "", WEB));
+    let (held, home) = ("held", &scene.home);
+    let in_its_namespace = site
+        .route(held, "{name: nowhere}", "", WEB)
+        .replace(&site.namespace, &elsewhere);
+    let labels = format!("labels: {{kube-lego-once.dev/run: dead, kube-lego-once.dev/home: {home}}}");
+    scene.apply(&in_its_namespace.replace(
+        &format!("{{name: {held}, "),
+        &format!("{{name: {held}, {labels}, finalizers: [example.com/for-ever], "),
+    ));
+    let ran = scene.run(&["--probe-timeout", "20s"]).exits(1);
+    for words in [
+        "1 issued, 1 failed",
+        &format!("`{}/{taken}` is not ours", site.namespace),
+    ] {
+        assert!(ran.stdout.contains(words), "{words}: {}\n{}", ran.stdout, ran.stderr);
+    }
+    let why =
+        format!("HTTPRoute `{elsewhere}/held` of run `dead` was deleted and is still there: its finalizers hold it");
+    assert!(ran.stderr.contains(&why), "{}", ran.stderr);
+    assert!(!ran.stdout.contains("removed HTTPRoute"), "{}", ran.stdout);
+    assert!(is_served(&scene, &host("g")));
+    let cleaned = Ran::from(scene.command("clean").output().expect("the program")).exits(1);
+    assert!(cleaned.stderr.contains(&why), "{}", cleaned.stderr);
+
+    let none = r#"{"metadata":{"finalizers":null}}"#;
+    kubectl(
+        &["patch", "httproute", held, "-n", &elsewhere, "--type=merge", "-p", none],
+        "",
+    );
+    kubectl(&["delete", "httproute", &taken, "-n", &site.namespace], "");
+    let ran = scene.run(&["--probe-timeout", "20s"]).exits(0);
+    assert!(ran.stdout.contains("1 issued"), "{}", ran.stdout);
+    scene.assert_nothing_is_left();
+    kubectl(&["delete", "gateways,httproutes", "--all", "-n", &site.namespace], "");
+}
+
 /// The README's variant of the quick start: its manifest, its commands, and each line that they print.
 #[test]
 #[ignore = "needs the test cluster with Gateways"]

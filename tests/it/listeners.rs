@@ -1,11 +1,12 @@
 //! Listeners -> certificates and refusals, offline: a table.
 //!
-//! A row has listeners, separated by `;`: `H [HOST] [@PORT] [!none|!kind]` is HTTP, `S HOST REF` is HTTPS, `T HOST REF` is TLS, `P HOST` passes TLS
+//! A row has listeners, separated by `;`: `H [HOST] [@PORT] [!none|!kind|!all|!some]` is HTTP, `S HOST REF` is HTTPS, `T HOST REF` is TLS, `P HOST` passes TLS
 //! through, `O` is another protocol. `-` is no hostname, a REF is `[NAMESPACE/]NAME` or `KIND:NAME`, several with `,`. `R HOSTS` is an HTTPRoute
 //! of the Gateway, `R@SECTION HOSTS` of one listener, `N HOSTS` one in another namespace, `C HOSTS` one of another ACME client, `E HOSTS` one with
-//! the very path of ours. `contour` makes it Contour's Gateway.
+//! the very path of ours. `L HOST` is a ListenerSet of another namespace for HTTP. `!yes` and `!no` at a letter say whether it is `Accepted`.
+//! `contour` makes it Contour's Gateway.
 //! Then what comes of it: `SECRET=HOSTS` and, for each host whose challenge is under another name, `>NAME`, with `@` where it attaches to
-//! all listeners, and more of them after `+`; `SECRET!Reason`; `~Rejection`.
+//! all listeners, `^` where it attaches to the ListenerSet, and more of them after `+`; `SECRET!Reason`; `~Rejection`.
 
 use std::sync::Arc;
 
@@ -107,13 +108,35 @@ const TABLE: &[(&str, &str)] = &[
         "a=a.x.example>*.x.example@",
     ),
     ("H; S a.x.example a; R@l0 a.x.example; R *.x.example", "a=a.x.example"),
-    ("H; S a.x.example a; N *.x.example", "a=a.x.example>*.x.example"),
+    ("H !all; S a.x.example a; N *.x.example", "a=a.x.example>*.x.example"),
+    ("H !some; S a.x.example a; N *.x.example", "a=a.x.example>*.x.example"),
     ("H; S a.x.example a; H !all; N *.x.example", "a=a.x.example>*.x.example"),
     (
         "H !all; S a.x.example a !all; N *.x.example",
         "a=a.x.example>*.x.example@",
     ),
     ("H !all; S a.x.example a !all; N", "a=a.x.example>any@"),
+    // Anybody may ask for a place at a Gateway: what is not admitted takes nothing.
+    ("H; S a.x.example a; N *.x.example", "a=a.x.example"),
+    (
+        "H; S a.x.example a; N a.x.example; R *.x.example",
+        "a=a.x.example>*.x.example@",
+    ),
+    ("H !some; S a.x.example a; N!no *.x.example", "a=a.x.example"),
+    (
+        "H !some; S a.x.example a; N!yes *.x.example",
+        "a=a.x.example>*.x.example",
+    ),
+    (
+        "H; S a.x.example a; R!no a.x.example; R *.x.example",
+        "a=a.x.example>*.x.example@",
+    ),
+    ("H; S a.x.example a; E!no a.x.example", "a=a.x.example"),
+    ("H; S a.x.example a; L a.x.example", "a=a.x.example"),
+    ("H; S a.x.example a; L!no a.x.example", "a=a.x.example"),
+    ("H; S a.x.example a; L!yes a.x.example", "a=a.x.example^"),
+    ("H @8080; S a.x.example a; L a.x.example", "a=a.x.example"),
+    ("S a.x.example a; L a.x.example", "a=a.x.example^"),
     // Contour ignores hostnames that other listeners have: one more without any.
     ("contour; H; S a.x.example a", "a=a.x.example+any"),
     ("contour; H; S a.x.example a; R a.x.example", "a=a.x.example@+any"),
@@ -166,6 +189,7 @@ fn listener(index: usize, words: &[&str]) -> Value {
         match (word.split_at(1), words[0]) {
             (("@", port), _) => listener["port"] = json!(port.parse::<i32>().expect("a port")),
             (("!", "all"), _) => listener["allowedRoutes"] = json!({"namespaces": {"from": "All"}}),
+            (("!", "some"), _) => listener["allowedRoutes"] = json!({"namespaces": {"from": "Selector"}}),
             (("!", "none"), _) => listener["allowedRoutes"] = json!({"namespaces": {"from": "None"}}),
             (("!", _), _) => listener["allowedRoutes"] = json!({"kinds": [{"kind": "GRPCRoute"}]}),
             (("-", ""), _) => {}
@@ -182,26 +206,50 @@ fn listener(index: usize, words: &[&str]) -> Value {
     listener
 }
 
+/// The conditions of what has `!yes` or `!no` at its letter.
+fn conditions(word: &str) -> Value {
+    let condition = |status| json!([{"type": "Accepted", "status": status, "reason": "x", "message": "x", "lastTransitionTime": "2026-12-01T12:00:00Z"}]);
+    match word.split_once('!') {
+        Some((_, "yes")) => condition("True"),
+        Some(_) => condition("False"),
+        None => json!([]),
+    }
+}
+
+fn listener_set(words: &[&str]) -> Value {
+    json!({
+        "metadata": {"namespace": "app", "name": "set"},
+        "spec": {
+            "parentRef": {"namespace": "web", "name": "g"},
+            "listeners": [{"name": "http", "protocol": "HTTP", "port": 80, "hostname": words[1]}],
+        },
+        "status": {"conditions": conditions(words[0])},
+    })
+}
+
 fn route(words: &[&str]) -> Value {
     let hostnames: Vec<&str> = words.get(1).into_iter().flat_map(|names| names.split(',')).collect();
     let mut parent = json!({"namespace": "web", "name": "g"});
     if let Some((_, section)) = words[0].split_once('@') {
         parent["sectionName"] = json!(section);
     }
-    let path = match words[0].split('@').next() {
+    let letter = words[0].split(['@', '!']).next();
+    let path = match letter {
         Some("C") => "/.well-known/acme-challenge/token",
         Some("E") => "/.well-known/acme-challenge/",
         _ => "/",
     };
-    let namespace = if words[0] == "N" { "app" } else { "web" };
+    let namespace = if letter == Some("N") { "app" } else { "web" };
     let rules = json!([{"matches": [{"path": {"type": "PathPrefix", "value": path}}]}]);
-    json!({"metadata": {"namespace": namespace, "name": "r"}, "spec": {"hostnames": hostnames, "parentRefs": [parent], "rules": rules}})
+    let status = json!({"parents": [{"controllerName": "x.example/c", "parentRef": parent, "conditions": conditions(words[0])}]});
+    json!({"metadata": {"namespace": namespace, "name": "r"}, "spec": {"hostnames": hostnames, "parentRefs": [parent], "rules": rules}, "status": status})
 }
 
 fn outcome(row: &str) -> String {
     let items = row.split(';').map(|item| item.split_whitespace().collect::<Vec<_>>());
     let items: Vec<Vec<&str>> = items.filter(|words| !words.is_empty()).collect();
     let (classes, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|words| words[0] == "contour");
+    let (sets, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|words| words[0].starts_with('L'));
     let (routes, listeners): (Vec<_>, Vec<_>) = items
         .iter()
         .partition(|words| words[0].starts_with(['R', 'C', 'E', 'N']));
@@ -210,13 +258,17 @@ fn outcome(row: &str) -> String {
         .enumerate()
         .map(|(index, words)| listener(index, words))
         .collect();
-    let gateway: GatewayObject = serde_json::from_value(json!({
-        "metadata": {"namespace": "web", "name": "g", "annotations": {"kubernetes.io/tls-acme": "true"}},
+    let object = |value| serde_json::from_value::<GatewayObject>(value).expect("a Gateway");
+    let gateway = object(json!({
+        "metadata": {"namespace": "web", "name": "g", "creationTimestamp": "2026-11-01T12:00:00Z", "annotations": {"kubernetes.io/tls-acme": "true"}},
         "spec": {"gatewayClassName": "x", "listeners": listeners},
-    }))
-    .expect("a Gateway");
+    }));
     let mut observed = Observed::at(Timestamp::now());
     observed.gateways = vec![Arc::new(gateway.into_gateway(SourceKind::Gateway))];
+    let sets = sets
+        .iter()
+        .map(|words| object(listener_set(words)).into_gateway(SourceKind::ListenerSet));
+    observed.gateways.extend(sets.map(Arc::new));
     let routes = routes.iter().map(|words| {
         serde_json::from_value::<HttpRouteObject>(route(words))
             .expect("a route")
@@ -256,6 +308,11 @@ fn outcome(row: &str) -> String {
                     RuleHost::Named(name) => format!("{host}>{name}"),
                 };
                 said += if listener.section.is_none() { "@" } else { "" };
+                said += if listener.gateway.kind == SourceKind::ListenerSet {
+                    "^"
+                } else {
+                    ""
+                };
             }
             said
         });

@@ -54,6 +54,8 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// `status.addresses`; of a ListenerSet its Gateway's.
     pub addresses: OneOrMore<CompactString>,
+    /// Whether the condition `Accepted` is true: of a ListenerSet that its Gateway has its listeners.
+    pub accepted: bool,
     /// Which of the conditions `Accepted` and `Programmed` is false, and its message.
     pub trouble: Option<String>,
 }
@@ -75,8 +77,19 @@ pub struct Listener {
     pub certificates: Vec<CertificateRef>,
     /// Whether `allowedRoutes` admits HTTPRoutes of its own namespace, as far as that can be told without the namespace's labels.
     pub admits_http_routes: bool,
-    /// Whether it admits routes of every namespace.
-    pub admits_all_namespaces: bool,
+    /// The namespaces whose routes it admits.
+    pub admits: Admits,
+}
+
+/// The namespaces whose routes a listener admits (`allowedRoutes.namespaces.from`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admits {
+    /// Its own.
+    Same,
+    /// Every one.
+    All,
+    /// Those with certain labels, which this program does not read.
+    Selector,
 }
 
 /// An entry of `tls.certificateRefs`.
@@ -126,6 +139,8 @@ pub struct Parent {
     pub section: Option<CompactString>,
     /// `port`.
     pub port: Option<i32>,
+    /// The condition `Accepted` of the route at this parent, where a controller has written one.
+    pub accepted: Option<bool>,
 }
 
 impl Listener {
@@ -300,6 +315,7 @@ impl GatewayObject {
             class: self.spec.gateway_class_name,
             parent,
             listeners: self.spec.listeners.into_iter().flatten().map(Listener::from).collect(),
+            accepted: conditions.and_then(accepted) == Some(true),
             trouble: conditions.and_then(trouble),
             addresses: status
                 .and_then(|status| status.addresses)
@@ -309,6 +325,16 @@ impl GatewayObject {
                 .collect(),
             name: SourceRef::new(kind, namespace, self.metadata.name.unwrap_or_default()),
         }
+    }
+}
+
+/// What the condition `Accepted` says.
+fn accepted(conditions: &[Condition]) -> Option<bool> {
+    let condition = conditions.iter().find(|condition| condition.type_ == "Accepted")?;
+    match condition.status.as_str() {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -340,7 +366,11 @@ impl From<ListenerObject> for Listener {
             name: object.name,
             hostname: object.hostname.filter(|name| !name.is_empty()),
             port: object.port,
-            admits_all_namespaces: from == Some("All"),
+            admits: match from {
+                Some("All") => Admits::All,
+                Some("Selector") => Admits::Selector,
+                _ => Admits::Same,
+            },
             admits_http_routes: from != Some("None")
                 && (kinds.is_empty() || kinds.iter().any(|kind| kind.kind == "HTTPRoute")),
             passthrough: mode.is_some_and(|mode| mode == "Passthrough"),
@@ -358,6 +388,7 @@ impl ParentRef {
             name: SourceRef::new(kind, namespace, self.name),
             section: self.section_name,
             port: self.port,
+            accepted: None,
         }
     }
 }
@@ -369,6 +400,20 @@ pub struct HttpRouteObject {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: HttpRouteSpec,
+    #[serde(default)]
+    status: Option<HttpRouteStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct HttpRouteStatus {
+    parents: Option<Vec<ParentStatus>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ParentStatus {
+    parent_ref: ParentRef,
+    conditions: Option<Vec<Condition>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -422,6 +467,21 @@ impl From<HttpRouteObject> for HttpRoute {
                 && it.headers.iter().chain(&it.query_params).all(Vec::is_empty)
         };
         let mut matches = rules.iter().flat_map(|rule| rule.matches.iter().flatten());
+        let told: Vec<Parent> = object
+            .status
+            .and_then(|status| status.parents)
+            .into_iter()
+            .flatten()
+            .map(|told| Parent {
+                accepted: told.conditions.as_deref().and_then(accepted),
+                ..told.parent_ref.into_parent(&namespace)
+            })
+            .collect();
+        // One that several controllers have an opinion of is accepted where one of them does so.
+        let accepted = |parent: &Parent| {
+            let same = |it: &&Parent| (&it.name, &it.section, it.port) == (&parent.name, &parent.section, parent.port);
+            told.iter().filter(same).filter_map(|it| it.accepted).max()
+        };
         Self {
             has_challenge_path: matches.any(is_ours),
             name: object.metadata.name.unwrap_or_default().into(),
@@ -432,6 +492,10 @@ impl From<HttpRouteObject> for HttpRoute {
                 .into_iter()
                 .flatten()
                 .map(|parent| parent.into_parent(&namespace))
+                .map(|parent| Parent {
+                    accepted: accepted(&parent),
+                    ..parent
+                })
                 .collect(),
             serves_only_challenges: !rules.is_empty() && rules.iter().all(only_challenges),
             namespace: namespace.into(),

@@ -14,13 +14,15 @@ pub const HTTP_ROUTE_HOSTNAMES: usize = 16;
 /// The most entries of a ReferenceGrant (`spec.from`, `maxItems`).
 const GRANT_ENTRIES: usize = 16;
 
-/// The name of a Gateway's `index`-th challenge HTTPRoute, counted from 0: `kube-lego-once-<gateway>[-N]`.
-pub fn http_route_name(listener: &ListenerRef, index: usize) -> String {
-    let gateway: String = listener.gateway.name.chars().take(200).collect();
+/// The name of a Gateway's `index`-th challenge HTTPRoute, counted from 0: `kube-lego-once-<home namespace>-<gateway>[-N]`. Runs of
+/// two installations may go on at the same time.
+pub fn http_route_name(home: &Home, listener: &ListenerRef, index: usize) -> String {
+    let gateway: String = listener.gateway.name.chars().take(150).collect();
     let gateway = gateway.trim_end_matches(['-', '.']);
+    let name = format!("{CHALLENGE_NAME}-{}-{gateway}", home.namespace);
     match index {
-        0 => format!("{CHALLENGE_NAME}-{gateway}"),
-        n => format!("{CHALLENGE_NAME}-{gateway}-{n}"),
+        0 => name,
+        n => format!("{name}-{n}"),
     }
 }
 

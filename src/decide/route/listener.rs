@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::rule::{ListenerRef, RuleHost};
 use crate::decide::name::{DnsName, SourceRef};
-use crate::decide::observed::{Gateway, GatewayClass, HttpRoute, Listener, Parent, covers};
+use crate::decide::observed::{Admits, Gateway, GatewayClass, HttpRoute, Listener, Parent, covers};
 
 /// By what `spec.controllerName` of its GatewayClass Contour begins, whichever of its installations it is.
 const CONTOUR: &str = "projectcontour.io/";
 
 /// The listener that gets plain HTTP requests for a host: of the Gateway, or of any ListenerSet that adds to it. The one on port
 /// 80 with the most specific hostname. Another port may be what a load balancer forwards port 80 to.
+///
+/// Anybody can make a ListenerSet for any Gateway: one that is not accepted has no listener there.
 pub(in crate::decide) fn http_listener<'a>(
     of: &Gateway,
     gateways: &'a [Arc<Gateway>],
@@ -19,9 +21,12 @@ pub(in crate::decide) fn http_listener<'a>(
     let of_family = gateways.iter().filter(|it| !it.deleting && root(it) == root(of));
     let listeners = of_family.flat_map(|owner| owner.listeners.iter().map(move |listener| (&**owner, listener)));
     let taking = listeners.filter(|(_, listener)| listener.is_http());
+    let is_there = |owner: &Gateway| owner.parent.is_none() || owner.accepted || owner.name == of.name;
     taking
         .filter_map(|(owner, listener)| Some((listener.takes(host)?, owner, listener)))
-        .max_by_key(|(specific, owner, listener)| (listener.port == 80, *specific, owner.name == of.name))
+        .max_by_key(|(specific, owner, listener)| {
+            (is_there(owner), listener.port == 80, *specific, owner.name == of.name)
+        })
         .map(|(_, owner, listener)| (owner, listener))
 }
 
@@ -91,10 +96,15 @@ fn served_by<'a>(
         .map(|((_, name), route, parent)| (route, parent, name))
 }
 
-/// The `parentRef` by which a route attaches to a listener.
+/// The `parentRef` by which a route attaches to a listener. Anybody can make a route for any Gateway: one that is not admitted serves
+/// nothing.
 fn attached<'a>(route: &'a HttpRoute, owner: &Gateway, listener: &Listener) -> Option<&'a Parent> {
+    if route.namespace != owner.name.namespace && listener.admits == Admits::Same {
+        return None;
+    }
     let here = |parent: &&Parent| {
         parent.name == owner.name
+            && parent.accepted != Some(false)
             && parent.section.as_ref().is_none_or(|section| *section == listener.name)
             && parent.port.is_none_or(|port| port == listener.port)
     };
@@ -131,7 +141,7 @@ fn attached_like(route: &HttpRoute, parent: &Parent, owner: &Gateway, listener: 
         .listeners
         .iter()
         .filter(|it| it.name != listener.name && it.admits_http_routes);
-    let same = route.namespace == owner.name.namespace || others.all(|it| it.admits_all_namespaces);
+    let same = route.namespace == owner.name.namespace || others.all(|it| it.admits == Admits::All);
     same.then(|| ListenerRef {
         gateway: owner.name.clone(),
         section: parent.section.clone(),

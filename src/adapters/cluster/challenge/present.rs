@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::{Cluster, ClusterError};
+use super::super::Cluster;
 use super::create::PresentError;
 use crate::decide::name::{ClassName, SecretRef};
 use crate::decide::observed::{IngressClass, LeftoverKind};
@@ -66,7 +66,7 @@ impl Cluster {
             match self.make_at(kind, home, &home.namespace, name, &grant).await {
                 Ok(_) => {}
                 // That costs the certificates of Gateways, and no other.
-                Err(PresentError::Cluster(error)) => {
+                Err(error) => {
                     let (closed, open): (BTreeSet<Route>, BTreeSet<Route>) =
                         routes.iter().cloned().partition(|route| route.via.listener().is_some());
                     let mut presented = self.present_routes(home, &open, classes).await?;
@@ -74,7 +74,6 @@ impl Cluster {
                     presented.refused.extend(refusals(secrets, &error));
                     return Ok(presented);
                 }
-                Err(error) => return Err(error),
             }
         }
         self.present_routes(home, routes, classes).await
@@ -106,18 +105,22 @@ impl Cluster {
                 .await
             {
                 Ok(()) => {}
-                Err(PresentError::Cluster(error)) if error.is_refused_by_admission() => match chunk.halve() {
-                    Some((first, second)) => {
-                        left.push_front(second);
-                        left.push_front(first);
+                Err(error) => {
+                    let by_admission =
+                        matches!(&error, PresentError::Cluster(error) if error.is_refused_by_admission());
+                    match chunk.halve().filter(|_| by_admission) {
+                        Some((first, second)) => {
+                            left.push_front(second);
+                            left.push_front(first);
+                        }
+                        // A kind that is half installed, a missing right, or a name that is taken in a namespace of others: that
+                        // costs the certificates of the Gateway, and no other.
+                        None if by_admission || chunk.via.listener().is_some() => {
+                            refused.extend(refusals(chunk.secrets().into_iter().cloned(), &error));
+                        }
+                        None => return Err(error),
                     }
-                    None => refused.extend(refusals(chunk.secrets().into_iter().cloned(), &error)),
-                },
-                // A kind that is half installed, or a missing right: that costs the certificates of Gateways, and no other.
-                Err(PresentError::Cluster(error)) if chunk.via.listener().is_some() => {
-                    refused.extend(refusals(chunk.secrets().into_iter().cloned(), &error));
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(Presented { refused, objects })
@@ -149,7 +152,7 @@ impl Cluster {
         let (any, named): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| *rule == RuleHost::Any);
         let parts = named.chunks(HTTP_ROUTE_HOSTNAMES).chain(any.chunks(1));
         for part in parts {
-            let name = free_name(namespace, used, |index| http_route_name(listener, index));
+            let name = free_name(namespace, used, |index| http_route_name(home, listener, index));
             let route = challenge_http_route(home, name.clone(), listener, part);
             self.make_at(LeftoverKind::HttpRoute, home, namespace, &name, &route)
                 .await?;
@@ -162,7 +165,7 @@ impl Cluster {
 
 fn refusals(
     secrets: impl IntoIterator<Item = SecretRef>,
-    error: &ClusterError,
+    error: &PresentError,
 ) -> impl Iterator<Item = (SecretRef, Failure)> {
     let failure = Failure::new(error.to_string(), error.hint());
     secrets.into_iter().map(move |secret| (secret, failure.clone()))

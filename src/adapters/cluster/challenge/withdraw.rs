@@ -77,6 +77,15 @@ impl Cluster {
         home_namespace: &str,
         namespaces: &BTreeSet<&str>,
     ) -> Result<(), ClusterError> {
+        // They are found by a list of all namespaces: who may not make it would never remove them.
+        let (routes, selector) = everywhere(LeftoverKind::HttpRoute, home_namespace, RUN_LABEL);
+        match self
+            .list(&routes, Some(&selector), true, |_: PartialObjectMeta| None::<()>)
+            .await
+        {
+            Err(error) if error.is_forbidden() => return Err(error),
+            _ => {}
+        }
         let beside = namespaces.iter().map(|namespace| (LeftoverKind::HttpRoute, *namespace));
         let grant = (LeftoverKind::ReferenceGrant, home_namespace);
         self.rehearse_deletions(beside.chain([grant])).await
