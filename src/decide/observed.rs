@@ -3,6 +3,7 @@
 //! The adapters bring the objects, from a cluster or from files; what is kept of them is decided here, once for both.
 
 mod gateway;
+mod http_route;
 mod secret;
 mod source;
 mod uid;
@@ -21,9 +22,10 @@ use super::ledger::Ledger;
 use super::name::{ClassName, IngressRef, SecretRef};
 
 pub use gateway::{
-    Admits, CertificateRef, Gateway, GatewayClass, GatewayClassObject, GatewayObject, HttpRoute, HttpRouteObject,
-    Listener, Parent, Unseen, complete, covers,
+    Admits, CertificateRef, Gateway, GatewayClass, GatewayClassObject, GatewayObject, Listener, Unseen, complete,
+    covers,
 };
+pub use http_route::{HttpRoute, HttpRouteObject, Parent};
 pub use secret::{CERT_MANAGER, Secret, SecretVersion, Texts};
 pub use source::Source;
 pub use uid::Uid;

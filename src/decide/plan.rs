@@ -17,10 +17,10 @@ use super::desired::{Certificate, Desired, Rejected, desired};
 use super::inspection::{CertificateId, KeyMatch, Refusal};
 use super::kube_lego;
 use super::ledger::{EntryKey, EntryKind, Ledger, Pending};
-use super::name::{SecretRef, SourceRef};
+use super::name::{ClassName, DnsName, SecretRef, SourceRef};
 use super::observed::{Ingress, IngressClass, Leftover, Observed, Read, Unread, Unseen};
 use super::policy::Policy;
-use super::route::Serving;
+use super::route::{RuleHost, Serving};
 use super::selection::{ObjectName, Selection};
 use super::validity::renew_at;
 
@@ -110,8 +110,9 @@ pub fn plan(observed: &Observed, policy: &Policy) -> Plan {
     plan.keep.reserve_exact(certificates.len());
     let limits = CaLimits::of(observed, policy);
     let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes));
+    let rule = |class: &ClassName, host: &DnsName| serving.rule(class, host);
     for certificate in certificates {
-        match decide(observed, policy, &limits, certificate) {
+        match decide(observed, policy, &limits, &rule, certificate) {
             (Verdict::Issue, mut decision) => {
                 routes::add(&mut decision, &serving, observed);
                 plan.issue.push(decision);
@@ -208,6 +209,7 @@ fn decide(
     observed: &Observed,
     policy: &Policy,
     limits: &CaLimits,
+    rule: &dyn Fn(&ClassName, &DnsName) -> Option<RuleHost>,
     certificate: Box<Certificate>,
 ) -> (Verdict, Decision) {
     let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
@@ -217,6 +219,7 @@ fn decide(
         certificate: &certificate,
         secret,
         limits,
+        rule,
     };
     let due = first_match(DUE.iter(), &subject);
     let refusal = first_match(
@@ -277,12 +280,14 @@ pub fn explain(observed: &Observed, policy: &Policy, decision: &Decision) -> Vec
     let certificate = &decision.certificate;
     let secret = observed.secrets.get(&certificate.secret).unwrap_or(&Read::Absent);
     let limits = &CaLimits::of(observed, policy);
+    let serving = LazyCell::new(|| Serving::of(&observed.ingresses, classes(observed)));
     let subject = Subject {
         observed,
         policy,
         certificate,
         secret,
         limits,
+        rule: &|class, host| serving.rule(class, host),
     };
     let due = first_match(DUE.iter(), &subject).is_some();
     let explained = |verdict, asked: bool, check: &Check| Explained {

@@ -8,9 +8,12 @@ mod slow;
 mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use applied::applied;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::networking::v1 as networking;
 use kube_lego_once::decide::checks::{Answer, Reason};
 use kube_lego_once::decide::desired::desired;
 use kube_lego_once::decide::inspection::CertificateId;
@@ -25,6 +28,7 @@ use kube_lego_once::report::Report;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_json::json;
 
 use crate::written::written;
 use slow::{owner, rules_of, served_by};
@@ -223,5 +227,46 @@ proptest! {
         prop_assert_eq!(json["certificates"].as_array().map(Vec::len), Some(plan.decisions().len()));
         let yaml: serde_json::Value = serde_yaml_ng::from_str(&written(|out| report.write_yaml(out))).expect("yaml");
         prop_assert_eq!(yaml, json);
+    }
+}
+
+/// As many as fit into an object of the API server's: sorting them anew for each would take minutes, while the Lease runs out.
+#[test]
+fn an_ingress_with_very_many_entries_is_planned_at_once() {
+    const ENTRIES: usize = 20_000;
+    type Entry = fn(usize) -> serde_json::Value;
+    let cases: [(&str, Entry, usize, usize); 3] = [
+        (
+            "names",
+            |n| json!({"hosts": [format!("h{n}.example")], "secretName": "a"}),
+            1,
+            0,
+        ),
+        (
+            "no names",
+            |n| json!({"hosts": [format!("h{n}_.example")], "secretName": "a"}),
+            1,
+            0,
+        ),
+        ("empty entries", |_| json!({}), 0, 1),
+    ];
+    for (what, entry, certificates, rejected) in cases {
+        let entries: Vec<_> = (0..ENTRIES).map(entry).collect();
+        let ingress: networking::Ingress = serde_json::from_value(json!({
+            "metadata": {"namespace": "web", "name": "many", "annotations": {"kubernetes.io/tls-acme": "true"}},
+            "spec": {"tls": entries},
+        }))
+        .expect("an Ingress");
+        let mut many = Observed::at(Timestamp::now());
+        many.ingresses = vec![Arc::new(ingress.into())];
+        let begun = Instant::now();
+        let plan = plan(&many, &Policy::default());
+        let took = begun.elapsed();
+        assert_eq!(
+            (plan.decisions().len(), plan.rejected.len()),
+            (certificates, rejected),
+            "{what}"
+        );
+        assert!(took < Duration::from_secs(5), "{what}: {took:?}");
     }
 }

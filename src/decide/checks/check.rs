@@ -7,8 +7,10 @@ use crate::decide::backoff::Attempts;
 use crate::decide::ca_limits::{CaLimits, Hold};
 use crate::decide::desired::Certificate;
 use crate::decide::inspection::{CertificateFacts, Marker};
+use crate::decide::name::{ClassName, DnsName};
 use crate::decide::observed::{IngressClass, Observed, Read, RenewalWindow, Secret};
 use crate::decide::policy::Policy;
+use crate::decide::route::RuleHost;
 
 /// What a check found, with the values that it compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(in crate::decide) struct Subject<'a> {
     pub(in crate::decide) certificate: &'a Certificate,
     pub(in crate::decide) secret: &'a Read<Arc<Secret>>,
     pub(in crate::decide) limits: &'a CaLimits,
+    /// The host of the rule under which a class serves a host now.
+    pub(in crate::decide) rule: &'a dyn Fn(&ClassName, &DnsName) -> Option<RuleHost>,
 }
 
 impl<'a> Subject<'a> {

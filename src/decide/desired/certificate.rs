@@ -54,15 +54,10 @@ impl Certificate {
 
     pub(super) fn add(&mut self, source: &Source, hosts: OneOrMore<DnsName>) {
         self.note_cert_manager(source);
-        merge(&mut self.hosts, hosts.clone());
-        match self
-            .contributions
-            .iter_mut()
-            .find(|contribution| contribution.source == *source)
-        {
-            Some(contribution) => {
-                merge(&mut contribution.hosts, hosts);
-            }
+        append(&mut self.hosts, hosts.clone());
+        // All that an object asks for comes in a row.
+        match self.contributions.last_mut().filter(|it| it.source == *source) {
+            Some(contribution) => append(&mut contribution.hosts, hosts),
             None => self.contributions.push(Contribution {
                 source: source.clone(),
                 hosts,
@@ -71,12 +66,17 @@ impl Certificate {
     }
 
     pub(super) fn add_invalid(&mut self, host: &str, problem: DnsNameProblem) {
-        let place = self
-            .invalid_hosts
-            .binary_search_by(|(known, _)| known.as_str().cmp(host));
-        if let Err(place) = place {
-            self.invalid_hosts.insert(place, (host.to_owned(), problem));
+        self.invalid_hosts.push((host.to_owned(), problem));
+    }
+
+    /// Sorts what was added, each once. Once for all: an object may have 60,000 entries for one Secret.
+    pub(super) fn settle(&mut self) {
+        settle(&mut self.hosts);
+        for contribution in &mut self.contributions {
+            settle(&mut contribution.hosts);
         }
+        self.invalid_hosts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.invalid_hosts.dedup_by(|(a, _), (b, _)| a == b);
     }
 
     pub(super) fn note_cert_manager(&mut self, source: &Source) {
@@ -93,14 +93,18 @@ impl Certificate {
     }
 }
 
-/// Sorted, each once, in no more room than that takes.
-fn merge(hosts: &mut OneOrMore<DnsName>, more: OneOrMore<DnsName>) {
-    if hosts.is_empty() {
-        *hosts = more;
-        return;
+fn append(hosts: &mut OneOrMore<DnsName>, more: OneOrMore<DnsName>) {
+    match hosts.is_empty() {
+        true => *hosts = more,
+        false => hosts.extend(more),
     }
-    hosts.extend(more);
-    hosts.sort();
-    hosts.dedup();
-    hosts.shrink_to_fit();
+}
+
+/// Sorted, each once, in no more room than that takes.
+fn settle(hosts: &mut OneOrMore<DnsName>) {
+    if hosts.len() > 1 {
+        hosts.sort();
+        hosts.dedup();
+        hosts.shrink_to_fit();
+    }
 }

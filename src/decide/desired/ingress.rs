@@ -28,7 +28,13 @@ pub(super) fn opt_in(annotations: &Pairs, annotation: &str) -> OptIn {
 
 pub(super) fn contribute(ingress: &Arc<Ingress>, by_secret: &mut BySecret, rejected: &mut Vec<Rejected>) {
     let source = Source::Ingress(Arc::clone(ingress));
-    let mut reject = |reason| rejected.push(Rejected::of(&source, reason));
+    let mut reject = |reason| {
+        let reject = Rejected::of(&source, reason);
+        // Some 500,000 empty entries fit into an Ingress.
+        if rejected.last() != Some(&reject) {
+            rejected.push(reject);
+        }
+    };
     if ingress.tls.is_empty() {
         reject(Rejection::NoTls);
     }

@@ -55,6 +55,9 @@ impl BySecret {
     }
 
     fn into_sorted(mut self) -> Vec<Box<Certificate>> {
+        for certificate in &mut self.certificates {
+            certificate.settle();
+        }
         self.certificates.shrink_to_fit();
         self.certificates.sort_unstable_by(|a, b| a.secret.cmp(&b.secret));
         self.certificates

@@ -1,4 +1,4 @@
-//! Gateways, ListenerSets and HTTPRoutes: what a plan needs to know of them, and its reading from the API's objects.
+//! Gateways and ListenerSets: what a plan needs to know of them, and its reading from the API's objects.
 //!
 //! Only the few fields that a plan asks for are typed. The kept crate of these types needs a newer compiler than this program
 //! does, and would hold all the other fields in memory while a page is read.
@@ -10,9 +10,9 @@ use compact_str::CompactString;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use super::{CHALLENGE_PATH, OneOrMore, Pairs, Uid, own_annotations, pairs};
+use super::http_route::ParentRef;
+use super::{OneOrMore, Pairs, Uid, own_annotations, pairs};
 use crate::decide::name::{DnsName, SourceKind, SourceRef};
 
 /// Why a run knows of no Gateways.
@@ -111,36 +111,6 @@ pub struct CertificateRef {
 
 fn secret() -> CompactString {
     "Secret".into()
-}
-
-/// What serves hosts of a Gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpRoute {
-    /// `metadata.namespace`.
-    pub namespace: CompactString,
-    /// `metadata.name`.
-    pub name: CompactString,
-    /// `spec.hostnames`; none for every host of its listeners.
-    pub hostnames: Vec<CompactString>,
-    /// `spec.parentRefs`.
-    pub parents: Vec<Parent>,
-    /// Whether each of its matches is under the challenge path: some ACME client's.
-    pub serves_only_challenges: bool,
-    /// Whether one of its matches is the very one that a challenge HTTPRoute of ours has.
-    pub has_challenge_path: bool,
-}
-
-/// An entry of `spec.parentRefs`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parent {
-    /// The Gateway or ListenerSet.
-    pub name: SourceRef,
-    /// `sectionName`: one of its listeners.
-    pub section: Option<CompactString>,
-    /// `port`.
-    pub port: Option<i32>,
-    /// The condition `Accepted` of the route at this parent, where a controller has written one.
-    pub accepted: Option<bool>,
 }
 
 impl Listener {
@@ -243,17 +213,6 @@ struct GatewaySpec {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ParentRef {
-    group: Option<CompactString>,
-    kind: Option<CompactString>,
-    namespace: Option<CompactString>,
-    name: CompactString,
-    section_name: Option<CompactString>,
-    port: Option<i32>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct ListenerObject {
     name: CompactString,
     hostname: Option<CompactString>,
@@ -329,7 +288,7 @@ impl GatewayObject {
 }
 
 /// What the condition `Accepted` says.
-fn accepted(conditions: &[Condition]) -> Option<bool> {
+pub(super) fn accepted(conditions: &[Condition]) -> Option<bool> {
     let condition = conditions.iter().find(|condition| condition.type_ == "Accepted")?;
     match condition.status.as_str() {
         "True" => Some(true),
@@ -376,129 +335,6 @@ impl From<ListenerObject> for Listener {
             passthrough: mode.is_some_and(|mode| mode == "Passthrough"),
             protocol: object.protocol,
             certificates,
-        }
-    }
-}
-
-impl ParentRef {
-    fn into_parent(self, namespace: &str) -> Parent {
-        let kind = SourceKind::of_parent(self.group.as_deref(), self.kind.as_deref());
-        let namespace = self.namespace.unwrap_or_else(|| namespace.into());
-        Parent {
-            name: SourceRef::new(kind, namespace, self.name),
-            section: self.section_name,
-            port: self.port,
-            accepted: None,
-        }
-    }
-}
-
-/// An HTTPRoute, as the API has it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct HttpRouteObject {
-    #[serde(default)]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: HttpRouteSpec,
-    #[serde(default)]
-    status: Option<HttpRouteStatus>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct HttpRouteStatus {
-    parents: Option<Vec<ParentStatus>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ParentStatus {
-    parent_ref: ParentRef,
-    conditions: Option<Vec<Condition>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpRouteSpec {
-    hostnames: Option<Vec<CompactString>>,
-    parent_refs: Option<Vec<ParentRef>>,
-    rules: Option<Vec<HttpRouteRule>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct HttpRouteRule {
-    matches: Option<Vec<HttpRouteMatch>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpRouteMatch {
-    path: Option<HttpPathMatch>,
-    headers: Option<Vec<IgnoredAny>>,
-    query_params: Option<Vec<IgnoredAny>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct HttpPathMatch {
-    #[serde(rename = "type")]
-    type_: Option<CompactString>,
-    value: Option<CompactString>,
-}
-
-impl From<HttpRouteObject> for HttpRoute {
-    fn from(object: HttpRouteObject) -> Self {
-        let namespace = object.metadata.namespace.unwrap_or_else(|| "default".into());
-        let rules = object.spec.rules.unwrap_or_default();
-        let is_challenge = |it: &HttpRouteMatch| {
-            let path = it.path.as_ref().and_then(|path| path.value.as_deref());
-            let rest = path.and_then(|path| path.strip_prefix(CHALLENGE_PATH));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        // A rule without matches is for every path.
-        let only_challenges = |rule: &HttpRouteRule| {
-            let matches = rule.matches.as_deref().unwrap_or_default();
-            !matches.is_empty() && matches.iter().all(is_challenge)
-        };
-        // `PathPrefix` is the default, and a `/` at its end says nothing.
-        let is_ours = |it: &HttpRouteMatch| {
-            let path = it.path.as_ref().and_then(|path| path.value.as_deref());
-            let prefix = it.path.as_ref().and_then(|path| path.type_.as_deref());
-            prefix.is_none_or(|type_| type_ == "PathPrefix")
-                && path.is_some_and(|path| path.trim_end_matches('/') == CHALLENGE_PATH)
-                && it.headers.iter().chain(&it.query_params).all(Vec::is_empty)
-        };
-        let mut matches = rules.iter().flat_map(|rule| rule.matches.iter().flatten());
-        let told: Vec<Parent> = object
-            .status
-            .and_then(|status| status.parents)
-            .into_iter()
-            .flatten()
-            .map(|told| Parent {
-                accepted: told.conditions.as_deref().and_then(accepted),
-                ..told.parent_ref.into_parent(&namespace)
-            })
-            .collect();
-        // One that several controllers have an opinion of is accepted where one of them does so.
-        let accepted = |parent: &Parent| {
-            let same = |it: &&Parent| (&it.name, &it.section, it.port) == (&parent.name, &parent.section, parent.port);
-            told.iter().filter(same).filter_map(|it| it.accepted).max()
-        };
-        Self {
-            has_challenge_path: matches.any(is_ours),
-            name: object.metadata.name.unwrap_or_default().into(),
-            hostnames: object.spec.hostnames.unwrap_or_default(),
-            parents: object
-                .spec
-                .parent_refs
-                .into_iter()
-                .flatten()
-                .map(|parent| parent.into_parent(&namespace))
-                .map(|parent| Parent {
-                    accepted: accepted(&parent),
-                    ..parent
-                })
-                .collect(),
-            serves_only_challenges: !rules.is_empty() && rules.iter().all(only_challenges),
-            namespace: namespace.into(),
         }
     }
 }

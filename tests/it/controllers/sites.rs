@@ -134,6 +134,15 @@ pub const SIDE_BY_SIDE: &[Case] = &[
             |site| Some(site.with_path(CHALLENGE_PREFIX, "ImplementationSpecific")),
         )
     },
+    case(
+        "above",
+        "another ACME client has that path for a wildcard above the host",
+        |site| {
+            let (class, (_, above)) = (&site.scene.controller.class, site.host.split_once('.')?);
+            let theirs = leftover(class, site.namespace, &format!("*.{above}"));
+            Some(format!("{}{theirs}", site.plain()))
+        },
+    ),
     Case {
         ends: path_is_taken,
         ..case(
@@ -253,6 +262,14 @@ pub const ALONE: &[Case] = &[
             .remove("host");
         Some(text(&ingress))
     }),
+    case(
+        "everywhere",
+        "another ACME client has that path for every host",
+        |site| {
+            let theirs = leftover(&site.scene.controller.class, site.namespace, "");
+            Some(format!("{}{theirs}", site.plain()))
+        },
+    ),
     case("default", "a default backend serves it", |site| {
         let mut ingress = site.ingress(&[]);
         ingress["spec"].as_object_mut().expect("a spec").remove("rules");
