@@ -142,9 +142,10 @@ async fn run_at(site: Site, settings: &Settings, stop: &Stop) -> anyhow::Result<
         Action::Clean => {
             let (report, unfinished) = clean(site, settings, stop).await?;
             let (status, style) = (ended(&report, unfinished.as_ref()), settings.style);
+            let all = unfinished.is_none();
             Ok(Ending {
                 unfinished,
-                ..Ending::new(status, move |out| report.write_clean_text(out, &style))
+                ..Ending::new(status, move |out| report.write_clean_text(out, &style, all))
             })
         }
         _ => {

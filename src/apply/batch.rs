@@ -173,7 +173,7 @@ impl<'a> Batch<'a> {
         order::obtain(decision, self.account, self.held, self.context).await
     }
 
-    /// Creates the challenge objects; what the API server refused has its outcome then.
+    /// Creates the challenge objects; what could not be made has its outcome then.
     async fn present(&self, answering: &Solver) -> anyhow::Result<Presented> {
         let Solver { home, backend, .. } = answering;
         let routes: BTreeSet<Route> = self.due.iter().flat_map(|decision| decision.routes.clone()).collect();
@@ -183,7 +183,7 @@ impl<'a> Batch<'a> {
             let decision = self.due.iter().find(|decision| decision.certificate.secret == *secret);
             if let Some(decision) = decision {
                 let message = format!(
-                    "no order was made, because the API server refused the challenge object, and without it the CA's request cannot reach this run: {why}"
+                    "no order was made, because the challenge object could not be made, and without it the CA's request cannot reach this run: {why}"
                 );
                 let failure = Failure::new(message, why.hint.clone());
                 self.record.ended(decision, Outcome::Failed(failure));

@@ -16,7 +16,7 @@ use crate::decide::observed::{Leftover, LeftoverKind, Read};
 use crate::decide::outcome::{Failure, Outcome};
 use crate::decide::plan::{Decision, Plan};
 use crate::observe::site::Site;
-use crate::problem::Wrong;
+use crate::problem::{self, Wrong};
 
 /// Rehearsals at the same time.
 const CONCURRENT_REHEARSALS: usize = 16;
@@ -44,8 +44,10 @@ pub struct Unswept {
 
 impl Unswept {
     fn add(&mut self, leftover: &Leftover, why: impl Into<anyhow::Error>) {
+        let why = why.into();
+        log::warn!("{}", problem::one_line(&why));
         self.uids.insert(leftover.uid.clone());
-        self.why = Some(why.into());
+        self.why = Some(why);
     }
 }
 

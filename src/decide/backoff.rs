@@ -41,7 +41,7 @@ pub struct Attempts {
     pub namespace: String,
     /// The Secret's name.
     pub secret: String,
-    /// A digest of the names that were ordered. With other names it is another matter.
+    /// A digest of the names that were ordered. With other names it is another matter; so it is with an entry that has no digest.
     #[serde(default)]
     pub names: String,
     /// The directory's URL.

@@ -30,11 +30,11 @@ impl Report {
         self.write_table(out, style, &HEADER, style.width, cells)
     }
 
-    /// What `clean` did: what is gone, and how much of it.
-    pub fn write_clean_text(&self, out: &mut dyn Write, style: &Style) -> std::io::Result<()> {
+    /// What `clean` did: what is gone, how much of it, and whether that is `all`.
+    pub fn write_clean_text(&self, out: &mut dyn Write, style: &Style, all: bool) -> std::io::Result<()> {
         self.write_sentences(out, style)?;
         match self.plan.sweep.len() {
-            0 => writeln!(out, "nothing of an earlier run is left"),
+            0 if all => writeln!(out, "nothing of an earlier run is left"),
             1 => writeln!(out, "1 object removed"),
             count => writeln!(out, "{count} objects removed"),
         }

@@ -313,6 +313,7 @@ fn another_hands_http_route_costs_no_other_certificate() {
     assert!(is_served(&scene, &host("g")));
     let cleaned = Ran::from(scene.command("clean").output().expect("the program")).exits(1);
     assert!(cleaned.stderr.contains(&why), "{}", cleaned.stderr);
+    assert_eq!(cleaned.stdout, "0 objects removed\n");
 
     let none = r#"{"metadata":{"finalizers":null}}"#;
     kubectl(

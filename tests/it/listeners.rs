@@ -3,7 +3,7 @@
 //! A row has listeners, separated by `;`: `H [HOST] [@PORT] [!none|!kind|!all|!some]` is HTTP, `S HOST REF` is HTTPS, `T HOST REF` is TLS, `P HOST` passes TLS
 //! through, `O` is another protocol. `-` is no hostname, a REF is `[NAMESPACE/]NAME` or `KIND:NAME`, several with `,`. `R HOSTS` is an HTTPRoute
 //! of the Gateway, `R@SECTION HOSTS` of one listener, `N HOSTS` one in another namespace, `C HOSTS` one of another ACME client, `E HOSTS` one with
-//! the very path of ours. `L HOST` is a ListenerSet of another namespace for HTTP. `!yes` and `!no` at a letter say whether it is `Accepted`.
+//! the very path of ours. `L HOST` is a ListenerSet of another namespace for HTTP. `!yes`, `!no` and `!part` at a letter say whether it is `Accepted`.
 //! `contour` makes it Contour's Gateway.
 //! Then what comes of it: `SECRET=HOSTS` and, for each host whose challenge is under another name, `>NAME`, with `@` where it attaches to
 //! all listeners, `^` where it attaches to the ListenerSet, and more of them after `+`; `SECRET!Reason`; `~Rejection`.
@@ -137,6 +137,9 @@ const TABLE: &[(&str, &str)] = &[
     ("H; S a.x.example a; L!yes a.x.example", "a=a.x.example^"),
     ("H @8080; S a.x.example a; L a.x.example", "a=a.x.example"),
     ("S a.x.example a; L a.x.example", "a=a.x.example^"),
+    ("S a.x.example a; L!no a.x.example", "a!NoHttpListener"),
+    // Contour serves the rest of a route of which it does not take a part.
+    ("H; S a.x.example a; R!part *.x.example", "a=a.x.example>*.x.example@"),
     // Contour ignores hostnames that other listeners have: one more without any.
     ("contour; H; S a.x.example a", "a=a.x.example+any"),
     ("contour; H; S a.x.example a; R a.x.example", "a=a.x.example@+any"),
@@ -206,12 +209,13 @@ fn listener(index: usize, words: &[&str]) -> Value {
     listener
 }
 
-/// The conditions of what has `!yes` or `!no` at its letter.
+/// The conditions of what has `!yes`, `!no` or `!part` at its letter.
 fn conditions(word: &str) -> Value {
-    let condition = |status| json!([{"type": "Accepted", "status": status, "reason": "x", "message": "x", "lastTransitionTime": "2026-12-01T12:00:00Z"}]);
+    let condition = |status, reason| json!([{"type": "Accepted", "status": status, "reason": reason, "message": "x", "lastTransitionTime": "2026-12-01T12:00:00Z"}]);
     match word.split_once('!') {
-        Some((_, "yes")) => condition("True"),
-        Some(_) => condition("False"),
+        Some((_, "yes")) => condition("True", "Accepted"),
+        Some((_, "part")) => condition("False", "UnsupportedValue"),
+        Some(_) => condition("False", "NotAllowedByListeners"),
         None => json!([]),
     }
 }

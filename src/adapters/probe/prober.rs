@@ -31,7 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(750);
 const ATTEMPTS_MAX: usize = 400;
 /// Questions that are under way at the same time: each takes memory here, and in the challenge responder that it reaches.
 const QUESTIONS_MAX: usize = 32;
-/// What has no answer after so long has reached no responder of ours, and no longer counts as one of these.
+/// What has no answer after so long has hardly reached a responder of ours, and no longer counts as one of these: then the attempts'
+/// bound is its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) const REDIRECTS_MAX: usize = 10;
 

@@ -32,7 +32,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Addresses of one family that are dialled in one attempt.
 const ADDRESSES_PER_FAMILY: usize = 2;
 const BODY_BYTES_MAX: usize = 1024;
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Hundreds of these may be under way, and a Pod has 64 MiB.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Connects to the first address that takes it, IPv6 before IPv4 as CAs do; otherwise the error of each address.
 pub(super) async fn dial(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), String> {

@@ -157,17 +157,17 @@ fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
             wanting.is_some_and(|wanting| class_name(&wanting.class, classes) == name)
         };
         let contributions = subject.certificate.contributions.iter().filter(same_class);
-        // A request for a host goes to the most specific rule for it, whatever paths others have (measured, see `CONTROLLERS`).
+        // A request for a host goes to the most specific rule for it, whatever paths others have (measured on all controllers of the table).
         let goes_there = |host: &&DnsName| {
-            let its = ingress.challenge_hosts.iter().filter_map(|its| match its.is_empty() {
-                true => Some(0),
-                false => host.is_covered_by(its).then(|| covers(its, host)).flatten(),
-            });
-            let ours = (subject.rule)(&ingress.class, host).unwrap_or_else(|| RuleHost::Named((*host).clone()));
-            let ours = ours
-                .name()
-                .map_or(0, |name| covers(name.as_str(), host).unwrap_or(usize::MAX));
-            its.max().is_some_and(|its| its >= ours)
+            let rule = (subject.rule)(&ingress.class, host).unwrap_or_else(|| RuleHost::Named((*host).clone()));
+            let our_name = rule.name().map_or("", DnsName::as_str);
+            let ours = covers(our_name, host).unwrap_or(if our_name.is_empty() { 0 } else { usize::MAX });
+            ingress.challenge_hosts.iter().any(|its| {
+                let is_for_it = its.is_empty() || host.is_covered_by(its);
+                // Traefik in ingress-nginx's place prefers the longer rule, be it a wildcard's.
+                let is_as_long = its.len() >= host.as_str().len();
+                its == our_name || is_for_it && (covers(its, host).unwrap_or(0) >= ours || is_as_long)
+            })
         };
         let Some(host) = contributions.flat_map(|it| &it.hosts).find(goes_there) else {
             continue;

@@ -54,8 +54,8 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// `status.addresses`; of a ListenerSet its Gateway's.
     pub addresses: OneOrMore<CompactString>,
-    /// Whether the condition `Accepted` is true: of a ListenerSet that its Gateway has its listeners.
-    pub accepted: bool,
+    /// The condition `Accepted`, where a controller has written one: whether a Gateway has the listeners of a ListenerSet.
+    pub accepted: Option<bool>,
     /// Which of the conditions `Accepted` and `Programmed` is false, and its message.
     pub trouble: Option<String>,
 }
@@ -274,7 +274,7 @@ impl GatewayObject {
             class: self.spec.gateway_class_name,
             parent,
             listeners: self.spec.listeners.into_iter().flatten().map(Listener::from).collect(),
-            accepted: conditions.and_then(accepted) == Some(true),
+            accepted: conditions.and_then(accepted),
             trouble: conditions.and_then(trouble),
             addresses: status
                 .and_then(|status| status.addresses)
@@ -288,7 +288,7 @@ impl GatewayObject {
 }
 
 /// What the condition `Accepted` says.
-pub(super) fn accepted(conditions: &[Condition]) -> Option<bool> {
+fn accepted(conditions: &[Condition]) -> Option<bool> {
     let condition = conditions.iter().find(|condition| condition.type_ == "Accepted")?;
     match condition.status.as_str() {
         "True" => Some(true),

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::CHALLENGE_PATH;
-use super::gateway::accepted;
 use crate::decide::name::{SourceKind, SourceRef};
 
 /// What serves hosts of a Gateway.
@@ -37,8 +36,8 @@ pub struct Parent {
     pub section: Option<CompactString>,
     /// `port`.
     pub port: Option<i32>,
-    /// The condition `Accepted` of the route at this parent, where a controller has written one.
-    pub accepted: Option<bool>,
+    /// Whether the parent's controller has written that the route attaches to no listener there.
+    pub detached: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -60,9 +59,22 @@ impl ParentRef {
             name: SourceRef::new(kind, namespace, self.name),
             section: self.section_name,
             port: self.port,
-            accepted: None,
+            detached: false,
         }
     }
+}
+
+/// Reasons of `Accepted` with which a route attaches to nothing (`RouteConditionReason` of the Gateway API). With others a part of it may
+/// be served: Contour (1.33) leaves out a filter that it does not know.
+const DETACHED: &[&str] = &[
+    "NotAllowedByListeners",
+    "NoMatchingParent",
+    "NoMatchingListenerHostname",
+];
+
+fn is_detached(conditions: &[Condition]) -> bool {
+    let mut accepted = conditions.iter().filter(|condition| condition.type_ == "Accepted");
+    accepted.any(|condition| condition.status == "False" && DETACHED.contains(&condition.reason.as_str()))
 }
 
 /// An HTTPRoute, as the API has it.
@@ -145,14 +157,15 @@ impl From<HttpRouteObject> for HttpRoute {
             .into_iter()
             .flatten()
             .map(|told| Parent {
-                accepted: told.conditions.as_deref().and_then(accepted),
+                detached: told.conditions.as_deref().is_some_and(is_detached),
                 ..told.parent_ref.into_parent(&namespace)
             })
             .collect();
-        // One that several controllers have an opinion of is accepted where one of them does so.
-        let accepted = |parent: &Parent| {
+        // Several controllers may have an opinion of one parent.
+        let detached = |parent: &Parent| {
             let same = |it: &&Parent| (&it.name, &it.section, it.port) == (&parent.name, &parent.section, parent.port);
-            told.iter().filter(same).filter_map(|it| it.accepted).max()
+            let told: Vec<&Parent> = told.iter().filter(same).collect();
+            !told.is_empty() && told.iter().all(|it| it.detached)
         };
         Self {
             has_challenge_path: matches.any(is_ours),
@@ -165,7 +178,7 @@ impl From<HttpRouteObject> for HttpRoute {
                 .flatten()
                 .map(|parent| parent.into_parent(&namespace))
                 .map(|parent| Parent {
-                    accepted: accepted(&parent),
+                    detached: detached(&parent),
                     ..parent
                 })
                 .collect(),

@@ -12,20 +12,23 @@ const CONTOUR: &str = "projectcontour.io/";
 /// The listener that gets plain HTTP requests for a host: of the Gateway, or of any ListenerSet that adds to it. The one on port
 /// 80 with the most specific hostname. Another port may be what a load balancer forwards port 80 to.
 ///
-/// Anybody can make a ListenerSet for any Gateway: one that is not accepted has no listener there.
+/// Anybody can make a ListenerSet for any Gateway: another one's that is not accepted has no listener there, and one of which nobody has
+/// said so yet is the last choice.
 pub(in crate::decide) fn http_listener<'a>(
     of: &Gateway,
     gateways: &'a [Arc<Gateway>],
     host: &DnsName,
 ) -> Option<(&'a Gateway, &'a Listener)> {
+    let is_own = |owner: &Gateway| owner.parent.is_none() || owner.name == of.name;
     let of_family = gateways.iter().filter(|it| !it.deleting && root(it) == root(of));
+    let of_family = of_family.filter(|owner| is_own(owner) || owner.accepted != Some(false));
     let listeners = of_family.flat_map(|owner| owner.listeners.iter().map(move |listener| (&**owner, listener)));
     let taking = listeners.filter(|(_, listener)| listener.is_http());
-    let is_there = |owner: &Gateway| owner.parent.is_none() || owner.accepted || owner.name == of.name;
     taking
         .filter_map(|(owner, listener)| Some((listener.takes(host)?, owner, listener)))
         .max_by_key(|(specific, owner, listener)| {
-            (is_there(owner), listener.port == 80, *specific, owner.name == of.name)
+            let is_there = is_own(owner) || owner.accepted == Some(true);
+            (is_there, listener.port == 80, *specific, owner.name == of.name)
         })
         .map(|(_, owner, listener)| (owner, listener))
 }
@@ -104,7 +107,7 @@ fn attached<'a>(route: &'a HttpRoute, owner: &Gateway, listener: &Listener) -> O
     }
     let here = |parent: &&Parent| {
         parent.name == owner.name
-            && parent.accepted != Some(false)
+            && !parent.detached
             && parent.section.as_ref().is_none_or(|section| *section == listener.name)
             && parent.port.is_none_or(|port| port == listener.port)
     };

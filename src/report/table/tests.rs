@@ -82,7 +82,10 @@ fn clean_says_what_is_gone() {
         observed.leftovers = names.iter().map(|name| leftover(name)).collect();
         let plan = plan(&observed, &Policy::default()).only_sweep();
         let report = Report::of_run(plan, Outcomes::new(), None);
-        assert_eq!(written(|out| report.write_clean_text(out, &Style::default())), expected);
+        assert_eq!(
+            written(|out| report.write_clean_text(out, &Style::default(), true)),
+            expected
+        );
     }
 }
 

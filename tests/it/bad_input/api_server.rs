@@ -30,7 +30,7 @@ fn what_the_api_server_does_not_take() {
             &scene.home,
             "count/ingresses.networking.k8s.io",
             1,
-            "refused the challenge object, and without it the CA's request cannot reach this run",
+            "the challenge object could not be made, and without it the CA's request cannot reach this run",
         ),
     ] {
         set_quota(&scene, namespace, resource, "0", "0");

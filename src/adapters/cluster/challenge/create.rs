@@ -24,7 +24,7 @@ pub enum PresentError {
     Taken {
         /// The object's kind.
         kind: String,
-        /// The home namespace.
+        /// The object's namespace.
         namespace: String,
         /// The object's name.
         name: String,

@@ -15,7 +15,7 @@ use crate::decide::route::{
 /// What became of a batch's routes.
 #[derive(Debug, Default)]
 pub struct Presented {
-    /// The certificates with hosts that the API server refuses in an Ingress, and why.
+    /// The certificates whose challenge object could not be made, and why.
     pub refused: Vec<(SecretRef, Failure)>,
     /// The challenge object of each rule, by its door; of a class by its name, the same in the field and in the annotation.
     objects: BTreeMap<Door, BTreeMap<RuleHost, String>>,
