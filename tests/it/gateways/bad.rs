@@ -81,7 +81,7 @@ const ROWS: &[Row] = &[
         1,
         &[
             "answered `404 Not Found`",
-            "took up the challenge HTTPRoute `kube-lego-once-s`",
+            "took up the challenge HTTPRoute `kube-lego-once-bad-gw-set-home-s`",
         ],
     ),
 ];
