@@ -213,7 +213,7 @@ fn run(controller: &Controller, case: &Case) -> Cell {
     let name: &'static str = Box::leak(format!("{}-{}", controller.name, case.name).into_boxed_str());
     let scene = Scene::on(controller, name);
     let namespace = scene.namespace("web");
-    let host = format!("a.{name}.example");
+    let host = format!("site.{name}.example");
     let site = Site {
         scene: &scene,
         namespace: &namespace,

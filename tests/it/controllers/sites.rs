@@ -333,7 +333,7 @@ pub const ALONE: &[Case] = &[
             "two classes in one run, with Contour's (Contour: with the next one's)",
             |site| {
                 let mut other = site.ingress(&[]);
-                let host = site.host.replacen("a.", front::SECOND, 1);
+                let host = site.host.replacen("site.", front::SECOND, 1);
                 other["metadata"]["name"] = json!("b");
                 other["spec"]["ingressClassName"] = json!(beside(&site.scene.controller)?.class);
                 other["spec"]["tls"] = json!([{"hosts": [host], "secretName": "b-tls"}]);
