@@ -15,6 +15,7 @@ use crate::apply::key::KeyMaker;
 use crate::apply::ledger::LedgerWrites;
 use crate::apply::stop::Stop;
 use crate::cli::{ChallengeSettings, Reach, Settings};
+use crate::decide::digest::hex;
 use crate::decide::directory::Directory;
 use crate::decide::inspection::Marker;
 use crate::decide::key_type::KeyType;
@@ -201,8 +202,8 @@ fn new_run_id() -> anyhow::Result<RunId> {
     let random: [u8; 5] = ring::rand::generate(&ring::rand::SystemRandom::new())
         .map_err(|_| anyhow::anyhow!("make an id for this run: the system gives no random bytes"))?
         .expose();
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.parse()
+    hex(&random)
+        .parse()
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("make an id for this run")
 }

@@ -17,7 +17,7 @@ pub(super) fn digest(parts: &[&[u8]]) -> Digest {
     digest
 }
 
-/// A digest as text.
-pub(super) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Bytes as text, two digits each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

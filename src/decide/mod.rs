@@ -7,7 +7,7 @@ mod ceiling;
 pub mod checks;
 pub mod cronjob;
 pub mod desired;
-mod digest;
+pub(crate) mod digest;
 pub mod directory;
 #[cfg(test)]
 pub(crate) mod fixtures;

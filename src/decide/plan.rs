@@ -355,8 +355,8 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
         };
         attempts.are_over(observed.now) || gone && !observed.namespaces_unseen
     };
-    let (unwanted, wanted): (Vec<_>, Vec<_>) = ledger.attempts.iter().partition(unwanted);
-    let attempts = unwanted.into_iter().chain(beyond_the_room(wanted));
+    let (gone, kept): (Vec<_>, Vec<_>) = ledger.attempts.iter().partition(unwanted);
+    let attempts = gone.into_iter().chain(beyond_the_room(kept));
     let attempts = attempts.map(|attempts| (EntryKind::Attempts, attempts.secret()));
     pending
         .chain(attempts)
@@ -369,7 +369,7 @@ fn forgettable(ledger: &Ledger, observed: &Observed, wanted: &[Box<Certificate>]
 /// A Secret holds 1 MiB (<https://kubernetes.io/docs/concepts/configuration/secret/>). Where it is full, no order can be noted
 /// either, so nobody would get a certificate, and one tenant can have thousands refused.
 fn beyond_the_room(mut attempts: Vec<&Attempts>) -> Vec<&Attempts> {
-    attempts.sort_by_key(|attempts| std::cmp::Reverse(attempts.next));
+    attempts.sort_by_key(|attempts| attempts.next);
     let mut room = ATTEMPTS_BYTES;
     let fits = |attempts: &&Attempts| {
         let size = serde_json::to_string(attempts).map_or(0, |entry| entry.len());
@@ -377,10 +377,9 @@ fn beyond_the_room(mut attempts: Vec<&Attempts>) -> Vec<&Attempts> {
         room = left.unwrap_or_default();
         left.is_some()
     };
-    let remembered = attempts.iter().copied().take_while(fits).count();
-    let mut beyond = attempts.split_off(remembered);
-    beyond.reverse();
-    beyond
+    let remembered = attempts.iter().rev().copied().take_while(fits).count();
+    attempts.truncate(attempts.len() - remembered);
+    attempts
 }
 
 /// Of a ledger, in bytes.

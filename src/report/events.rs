@@ -7,6 +7,7 @@ use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use crate::decide::desired::Certificate;
+use crate::decide::digest::hex;
 use crate::decide::name::{DnsName, MANAGED_BY, RunId, SourceRef};
 use crate::decide::outcome::{Outcome, Outcomes};
 use crate::decide::plan::{Decision, Plan};
@@ -175,12 +176,7 @@ fn on_each_ingress<'a>(
 /// The Ingress's name and a digest, as other programs name Events.
 fn name(ingress: &str, key: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex(&digest.as_ref()[..8]);
     let room = MOST_NAME_BYTES - hex.len() - 1;
     let head = ingress.get(..room).unwrap_or(ingress).trim_end_matches(['-', '.']);
     format!("{head}.{hex}")

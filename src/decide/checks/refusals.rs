@@ -161,7 +161,8 @@ fn challenge_path_taken(subject: &Subject<'_>) -> Answer {
         let goes_there = |host: &&DnsName| {
             let rule = (subject.rule)(&ingress.class, host).unwrap_or_else(|| RuleHost::Named((*host).clone()));
             let our_name = rule.name().map_or("", DnsName::as_str);
-            let ours = covers(our_name, host).unwrap_or(if our_name.is_empty() { 0 } else { usize::MAX });
+            // By an alias the rule has another name.
+            let ours = rule.covers(host).unwrap_or(usize::MAX);
             ingress.challenge_hosts.iter().any(|its| {
                 let is_for_it = its.is_empty() || host.is_covered_by(its);
                 // Traefik in ingress-nginx's place prefers the longer rule, be it a wildcard's.
@@ -215,8 +216,7 @@ fn path_taken_at_a_gateway(subject: &Subject<'_>) -> Option<String> {
                 continue;
             };
             let ways = ways_in(owner, listener, &observed.http_routes, &observed.gateway_classes, host);
-            let of_ours = |rule: &RuleHost| rule.name().map_or(Some(0), |name| covers(name.as_str(), host));
-            let ours = ways.iter().filter_map(|(_, rule)| of_ours(rule)).max().unwrap_or(0);
+            let ours = ways.iter().filter_map(|(_, rule)| rule.covers(host)).max().unwrap_or(0);
             let wins = |route: &&&HttpRoute| specificity(route, owner, listener, host).is_some_and(|its| its >= ours);
             let Some(HttpRoute { namespace, name, .. }) = with_path.iter().find(wins) else {
                 continue;

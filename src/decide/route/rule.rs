@@ -5,6 +5,7 @@ use std::fmt;
 use compact_str::CompactString;
 
 use crate::decide::name::{ClassName, DnsName, SecretRef, SourceRef};
+use crate::decide::observed::covers;
 
 /// The host of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,11 @@ impl RuleHost {
             Self::Any => None,
             Self::Named(name) => Some(name),
         }
+    }
+
+    /// How specific the rule is for a host; nothing where it does not cover it.
+    pub(in crate::decide) fn covers(&self, host: &DnsName) -> Option<usize> {
+        self.name().map_or(Some(0), |name| covers(name.as_str(), host))
     }
 }
 

@@ -57,17 +57,12 @@ const ROWS: &[Row] = &[
     (
         "set",
         |site, host| {
-            let open = site.gateway("g", &[site.http()]).replace(
-                "  listeners:",
-                "  allowedListeners: {namespaces: {from: Same}}\n  listeners:",
-            );
             let parent = "parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}";
             let listeners = [
                 site.http_for("own", &format!(", hostname: {host}")),
                 site.https("a", host, "a-tls"),
             ];
-            open.replace("tls-acme: \"true\"", "tls-acme: \"false\"")
-                + &site.object("ListenerSet", "s", parent, &listeners)
+            site.open_gateway(&[site.http()], "Same") + &site.object("ListenerSet", "s", parent, &listeners)
         },
         // Else that is what the run speaks of.
         |site| {

@@ -39,7 +39,7 @@ spec:
     }
 
     /// A Gateway, `g`, that wants nothing itself, and takes ListenerSets of its own namespace (`Same`) or of all (`All`).
-    fn open_gateway(&self, listeners: &[String], from: &str) -> String {
+    pub fn open_gateway(&self, listeners: &[String], from: &str) -> String {
         self.gateway("g", listeners)
             .replace("tls-acme: \"true\"", "tls-acme: \"false\"")
             .replace(
